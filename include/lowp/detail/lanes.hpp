@@ -1,0 +1,309 @@
+// Lanes: the few operations of which every kernel is made, for one value or for a SIMD register.
+// The only file that knows xsimd and intrinsics; `kernel.hpp` is one text over these.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#if !defined(LOWP_NO_XSIMD) && __has_include(<xsimd/xsimd.hpp>) && \
+    (defined(__AVX2__) || defined(__aarch64__))
+#define LOWP_DETAIL_XSIMD 1
+#include <xsimd/xsimd.hpp>
+#endif
+
+namespace lowp::detail {
+
+// What this translation unit is compiled for.
+namespace isa {
+struct baseline;
+struct avx2;
+struct avx512;
+struct neon;
+}  // namespace isa
+
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && defined(__AVX512BW__)
+using native_isa = isa::avx512;
+#elif defined(__AVX2__)
+using native_isa = isa::avx2;
+#elif defined(LOWP_DETAIL_XSIMD)
+using native_isa = isa::neon;
+#else
+using native_isa = isa::baseline;
+#endif
+
+/// Layout of the carrier: S EEEEEEEE MMM... with `width` bits, `mantissa` of them stored mantissa.
+template <class T>
+struct carrier;
+template <>
+struct carrier<float> {
+    using word = std::uint32_t;
+    using signed_word = std::int32_t;
+    static constexpr int width = 32, mantissa = 23, bias = 127;
+};
+template <>
+struct carrier<double> {
+    using word = std::uint64_t;
+    using signed_word = std::int64_t;
+    static constexpr int width = 64, mantissa = 52, bias = 1023;
+};
+
+/// One value a step. `Isa` only makes the symbols of translation units built for different
+/// instruction sets different, so that the linker cannot put one in place of another.
+template <class T, class Isa>
+struct scalar_lanes {
+    using element = T;
+    using word = typename carrier<T>::word;
+    using real = T;
+    using mask = bool;
+    static constexpr std::size_t width = 1;
+
+    [[gnu::always_inline]] static constexpr word set(word w) { return w; }
+    [[gnu::always_inline]] static constexpr word load_bits(const T* p) {
+        return __builtin_bit_cast(word, *p);
+    }
+    [[gnu::always_inline]] static constexpr void store_bits(T* p, word w) {
+        *p = __builtin_bit_cast(T, w);
+    }
+    [[gnu::always_inline]] static constexpr word load_words(const word* p) { return *p; }
+    [[gnu::always_inline]] static constexpr void store_words(word* p, word w) { *p = w; }
+    [[gnu::always_inline]] static constexpr word load_random(const std::uint32_t* p) { return *p; }
+
+    [[gnu::always_inline]] static constexpr word sum(word a, word b) {
+        return __builtin_bit_cast(word, __builtin_bit_cast(T, a) + __builtin_bit_cast(T, b));
+    }
+    [[gnu::always_inline]] static constexpr word difference(word a, word b) {
+        return __builtin_bit_cast(word, __builtin_bit_cast(T, a) - __builtin_bit_cast(T, b));
+    }
+    [[gnu::always_inline]] static constexpr mask less(word a, word b) {
+        return to_signed(a) < to_signed(b);
+    }
+    [[gnu::always_inline]] static constexpr mask equal(word a, word b) { return a == b; }
+    [[gnu::always_inline]] static constexpr mask both(mask a, mask b) { return a & b; }
+    [[gnu::always_inline]] static constexpr mask either(mask a, mask b) { return a | b; }
+    [[gnu::always_inline]] static constexpr word select(mask m, word yes, word no) {
+        return m ? yes : no;
+    }
+    [[gnu::always_inline]] static constexpr word smaller(word a, word b) {
+        return less(a, b) ? a : b;
+    }
+    [[gnu::always_inline]] static constexpr word larger(word a, word b) {
+        return less(a, b) ? b : a;
+    }
+    /// Whether a + b, unsigned, carries out of the word.
+    [[gnu::always_inline]] static constexpr mask carries(word a, word b) {
+        return static_cast<word>(a + b) < b;
+    }
+    /// Shifts by the same count, below the width, in every lane.
+    [[gnu::always_inline]] static constexpr word shift_left(word a, int n) { return a << n; }
+    [[gnu::always_inline]] static constexpr word shift_right(word a, int n) { return a >> n; }
+    /// Shifts lane by lane; a count outside [0, width), read as unsigned, gives 0.
+    [[gnu::always_inline]] static constexpr word shift_left_each(word a, word n) {
+        return n < bits ? a << (n & (bits - 1)) : 0;
+    }
+    [[gnu::always_inline]] static constexpr word shift_right_each(word a, word n) {
+        return n < bits ? a >> (n & (bits - 1)) : 0;
+    }
+    /// Product of the lower 32 bits of 64-bit lanes.
+    [[gnu::always_inline]] static constexpr word multiply_low_halves(word a, word b) {
+        return (a & 0xFFFFFFFFU) * (b & 0xFFFFFFFFU);
+    }
+    /// a[0] b[0] a[1] b[1] ..., each 64-bit lane as two words, the lower half first.
+    [[gnu::always_inline]] static constexpr void store_interleaved(std::uint32_t* p, word a,
+                                                                   word b) {
+        p[0] = static_cast<std::uint32_t>(a);
+        p[1] = static_cast<std::uint32_t>(a >> 32);
+        p[2] = static_cast<std::uint32_t>(b);
+        p[3] = static_cast<std::uint32_t>(b >> 32);
+    }
+
+private:
+    static constexpr word bits = carrier<T>::width;
+    static constexpr auto to_signed(word w) {
+        return static_cast<typename carrier<T>::signed_word>(w);
+    }
+};
+
+#ifdef LOWP_DETAIL_XSIMD
+
+/// A register of Arch a step. Words are signed in xsimd, as signed comparison is what AVX2 has.
+template <class T, class Arch>
+struct vector_lanes {
+    using element = T;
+    using lane = typename carrier<T>::signed_word;
+    using unsigned_lane = typename carrier<T>::word;
+    using word = xsimd::batch<lane, Arch>;
+    using unsigned_word = xsimd::batch<unsigned_lane, Arch>;
+    using real = xsimd::batch<T, Arch>;
+    using mask = xsimd::batch_bool<lane, Arch>;
+    static constexpr std::size_t width = word::size;
+
+    [[gnu::always_inline]] static word set(unsigned_lane w) { return word(static_cast<lane>(w)); }
+    [[gnu::always_inline]] static word load_bits(const T* p) {
+        return as_word(real::load_unaligned(p));
+    }
+    [[gnu::always_inline]] static void store_bits(T* p, word w) { as_real(w).store_unaligned(p); }
+    [[gnu::always_inline]] static word load_words(const unsigned_lane* p) {
+        return cast<word, lane>(unsigned_word::load_unaligned(p));
+    }
+    [[gnu::always_inline]] static void store_words(unsigned_lane* p, word w) {
+        as_unsigned(w).store_unaligned(p);
+    }
+    [[gnu::always_inline]] static word load_random(const std::uint32_t* p) {
+        if constexpr (sizeof(lane) == 4) {
+            return load_words(p);
+#if defined(__AVX512F__)
+        } else if constexpr (sizeof(word) == 64) {
+            return _mm512_cvtepu32_epi64(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+#endif
+#if defined(__AVX2__)
+        } else if constexpr (sizeof(word) == 32) {
+            return _mm256_cvtepu32_epi64(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+#endif
+        } else {
+            unsigned_lane wide[width];
+            for (std::size_t i = 0; i < width; ++i) wide[i] = p[i];
+            return load_words(wide);
+        }
+    }
+
+    [[gnu::always_inline]] static word sum(word a, word b) {
+        return as_word(as_real(a) + as_real(b));
+    }
+    [[gnu::always_inline]] static word difference(word a, word b) {
+        return as_word(as_real(a) - as_real(b));
+    }
+    [[gnu::always_inline]] static mask less(word a, word b) { return a < b; }
+    [[gnu::always_inline]] static mask equal(word a, word b) { return a == b; }
+    [[gnu::always_inline]] static mask both(mask a, mask b) { return a & b; }
+    [[gnu::always_inline]] static mask either(mask a, mask b) { return a | b; }
+    [[gnu::always_inline]] static word select(mask m, word yes, word no) {
+        return xsimd::select(m, yes, no);
+    }
+    [[gnu::always_inline]] static word smaller(word a, word b) { return xsimd::min(a, b); }
+    [[gnu::always_inline]] static word larger(word a, word b) { return xsimd::max(a, b); }
+    [[gnu::always_inline]] static mask carries(word a, word b) {
+#if defined(__AVX512F__)
+        using bits = typename mask::register_type;
+        if constexpr (sizeof(word) == 64 && sizeof(lane) == 4)
+            return bits(_mm512_cmplt_epu32_mask(a + b, b));
+        else if constexpr (sizeof(word) == 64) return bits(_mm512_cmplt_epu64_mask(a + b, b));
+#endif
+        const word top(std::numeric_limits<lane>::min());  // a > ~b, with the order made signed
+        return ((b ^ word(lane{-1})) ^ top) < (a ^ top);
+    }
+    [[gnu::always_inline]] static word shift_left(word a, int n) { return a << n; }
+    [[gnu::always_inline]] static word shift_right(word a, int n) {
+        return cast<word, lane>(as_unsigned(a) >> n);
+    }
+    [[gnu::always_inline]] static word shift_left_each(word a, word n) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(word) == 64)
+            return sizeof(lane) == 4 ? word(_mm512_sllv_epi32(a, n))
+                                     : word(_mm512_sllv_epi64(a, n));
+#endif
+#if defined(__AVX2__)
+        if constexpr (sizeof(word) == 32)
+            return sizeof(lane) == 4 ? word(_mm256_sllv_epi32(a, n))
+                                     : word(_mm256_sllv_epi64(a, n));
+#endif
+        return each(a, n, [](unsigned_lane x, unsigned_lane k) { return x << k; });
+    }
+    [[gnu::always_inline]] static word shift_right_each(word a, word n) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(word) == 64)
+            return sizeof(lane) == 4 ? word(_mm512_srlv_epi32(a, n))
+                                     : word(_mm512_srlv_epi64(a, n));
+#endif
+#if defined(__AVX2__)
+        if constexpr (sizeof(word) == 32)
+            return sizeof(lane) == 4 ? word(_mm256_srlv_epi32(a, n))
+                                     : word(_mm256_srlv_epi64(a, n));
+#endif
+        return each(a, n, [](unsigned_lane x, unsigned_lane k) { return x >> k; });
+    }
+    [[gnu::always_inline]] static word multiply_low_halves(word a, word b) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(word) == 64) return _mm512_mul_epu32(a, b);
+#endif
+#if defined(__AVX2__)
+        if constexpr (sizeof(word) == 32) return _mm256_mul_epu32(a, b);
+#endif
+#if defined(__aarch64__)
+        return vreinterpretq_s64_u64(
+            vmull_u32(vmovn_u64(vreinterpretq_u64_s64(a)), vmovn_u64(vreinterpretq_u64_s64(b))));
+#endif
+    }
+    [[gnu::always_inline]] static void store_interleaved(std::uint32_t* p, word a, word b) {
+        // Unaligned stores; the machines that have vectors here store the low half first.
+        auto* const out = reinterpret_cast<lane*>(p);
+#if defined(__AVX512F__)
+        if constexpr (sizeof(word) == 64) {
+            const __m512i first = _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11);
+            const __m512i second = _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15);
+            word(_mm512_permutex2var_epi64(a, first, b)).store_unaligned(out);
+            word(_mm512_permutex2var_epi64(a, second, b)).store_unaligned(out + width);
+            return;
+        }
+#endif
+#if defined(__AVX2__)
+        if constexpr (sizeof(word) == 32) {
+            const __m256i even = _mm256_unpacklo_epi64(a, b);
+            const __m256i odd = _mm256_unpackhi_epi64(a, b);
+            word(_mm256_permute2x128_si256(even, odd, 0x20)).store_unaligned(out);
+            word(_mm256_permute2x128_si256(even, odd, 0x31)).store_unaligned(out + width);
+            return;
+        }
+#endif
+        xsimd::zip_lo(a, b).store_unaligned(out);
+        xsimd::zip_hi(a, b).store_unaligned(out + width);
+    }
+
+private:
+    // xsimd 8 names the target of bitwise_cast by its batch, later versions by its element.
+    template <class To, class ToElement, class From>
+    [[gnu::always_inline]] static To cast(From from) {
+#if XSIMD_VERSION_MAJOR < 9
+        return xsimd::bitwise_cast<To>(from);
+#else
+        return xsimd::bitwise_cast<ToElement>(from);
+#endif
+    }
+    [[gnu::always_inline]] static word as_word(real r) { return cast<word, lane>(r); }
+    [[gnu::always_inline]] static real as_real(word w) { return cast<real, T>(w); }
+    [[gnu::always_inline]] static unsigned_word as_unsigned(word w) {
+        return cast<unsigned_word, unsigned_lane>(w);
+    }
+    template <class Shift>
+    [[gnu::always_inline]] static word each(word a, word n, Shift shift) {
+        unsigned_lane x[width];
+        unsigned_lane k[width];
+        store_words(x, a);
+        store_words(k, n);
+        for (std::size_t i = 0; i < width; ++i)
+            x[i] = k[i] < carrier<T>::width ? shift(x[i], k[i]) : 0;
+        return load_words(x);
+    }
+};
+
+#endif  // LOWP_DETAIL_XSIMD
+
+#if defined(LOWP_DETAIL_XSIMD) && defined(__AVX512F__) && defined(__AVX512DQ__) && \
+    defined(__AVX512BW__)
+template <class T>
+using native_lanes = vector_lanes<T, xsimd::avx512bw>;
+#elif defined(LOWP_DETAIL_XSIMD) && defined(__AVX2__)
+template <class T>
+using native_lanes = vector_lanes<T, xsimd::avx2>;
+#elif defined(LOWP_DETAIL_XSIMD)
+template <class T>
+using native_lanes = vector_lanes<T, xsimd::neon64>;
+#else
+// SSE2 has no shift lane by lane: the baseline of x86 is the scalar text, which compilers vectorise
+// as far as it goes. So it is wherever there is no xsimd.
+template <class T>
+using native_lanes = scalar_lanes<T, native_isa>;
+#endif
+
+}  // namespace lowp::detail

@@ -1,0 +1,207 @@
+// A format and a projection as a loop needs them: constants, worked out once a call.
+// Whatever depends on the format is data here, so kernels are variants of mode and carrier alone.
+#pragma once
+
+#include <algorithm>
+#include <bit>
+#include <cstdint>
+#include <limits>
+
+#include "lowp/detail/lanes.hpp"
+#include "lowp/format.hpp"
+#include "lowp/rounding.hpp"
+
+namespace lowp::detail {
+
+/// How a magnitude meets the line of codes: the cheapest way that is exact for the format.
+///     sum           one float addition rounds it; exponents well inside the carrier's
+///     plain_sum     the same, where both signs mirror each other, infinity does as overflow, and
+///                   there is -0: the common case, with a third fewer operations; quantize only
+///     aligned       the format has the carrier's exponents: a code is the upper bits of the float
+///     shifted       the significand is shifted lane by lane; any format and rounding
+///     renormalized  the same, where the format reaches into the carrier's subnormal numbers
+enum class path : std::uint8_t { sum, plain_sum, aligned, shifted, renormalized };
+
+/// What a conversion gives where it does not give the rounded value: as float bits, or as a code.
+template <class Word>
+struct specials {
+    Word over_positive = 0, over_negative = 0;  ///< finite input beyond the limit
+    Word inf_positive = 0, inf_negative = 0;    ///< infinite input
+};
+
+template <class T>
+struct plan {
+    using word = typename carrier<T>::word;
+    static constexpr int width = carrier<T>::width;
+    static constexpr int mantissa = carrier<T>::mantissa;
+
+    lowp::rounding rounding = rounding::nearest_ties_to_even;
+    detail::path path = path::shifted;
+
+    // The code line. A float is `low_field + its distance` binades up; codes have `shift` bits less.
+    int shift = 0;           ///< stored mantissa bits of the carrier less the format's
+    int mantissa_bits = 0;   ///< of the format
+    word low_field = 0;      ///< carrier's exponent field of 2^emin; negative as a signed word
+    word hidden = 0;         ///< code of 2^emin were there a zero: 2^mantissa_bits
+    word first = 0;          ///< code line before the first code: `hidden` without zero, else 0
+    word gap_shift = 0;      ///< further shift below 2^emin without subnormals
+    word gap_step = 1;       ///< code step away from zero below 2^emin
+    word zero_is_below = 0;  ///< 1 in formats without zero, else 0
+
+    // Limits of the rounded magnitude, as codes and, for path::sum, as float bits.
+    word limit_positive = 0, limit_negative = 0;  ///< signed; -1: no value on that side
+    word limit_value_positive = 0, limit_value_negative = 0;
+    word first_over = 0;  ///< the value after the larger limit: it and all above overflow
+
+    specials<word> values, codes;
+    word zero_sign = 0;  ///< sign bit of the carrier if the format has -0
+    word nan_code = 0;
+
+    // Codes: sign-magnitude adds a bit, two's complement negates.
+    word code_mask = 0, sign_mask = 0, magnitude_mask = 0;
+    word negate_flip = 0, negate_add = 0;
+    word max_code = 0, inf_code = 0, smallest_code = 0;
+    word neg_zero_code = 0;  ///< what -0 becomes
+    word neg_zero_nan = 0;   ///< code of -0 where that is NaN; else all ones, no finite code
+
+    // Stochastic modes: a 32-bit word w gives R = w >> random_shift.
+    int random_shift = 0;
+    word random_mask = 0;                          ///< the N upper bits of w
+    word half_high = 0, half_low = 0, borrow = 0;  ///< see kernel.hpp
+};
+
+template <class T>
+[[nodiscard]] constexpr typename carrier<T>::word float_bits(double value) {
+    return std::bit_cast<typename carrier<T>::word>(static_cast<T>(value));
+}
+
+/// Quantum of the format next to magnitude code c: the distance to code c + 1.
+[[nodiscard]] constexpr double quantum_at(const format& f, code_type c) {
+    const auto field = static_cast<int>(c >> f.mantissa_bits);
+    const bool on_low_grid = f.exponent_bits == 0 || (field == 0 && f.has_zero);
+    return format::power_of_two(on_low_grid ? f.min_quantum_exponent()
+                                            : field - f.bias - f.mantissa_bits);
+}
+
+/// Whether overflow on this side is met with the limit instead of infinity. IEEE 754-2019, 7.4.
+[[nodiscard]] constexpr bool stays_at_limit(const projection& p, bool negative, bool infinite) {
+    if (p.saturation == saturation::finite) return true;
+    if (infinite) return false;
+    if (p.saturation == saturation::propagate) return true;
+    switch (p.rounding) {
+        case rounding::toward_zero:
+        case rounding::to_odd: return true;
+        case rounding::toward_positive: return negative;
+        case rounding::toward_negative: return !negative;
+        default: return false;
+    }
+}
+
+enum class special : std::uint8_t { limit, infinity, nan };
+
+[[nodiscard]] constexpr special beyond(const format& f, const projection& p, bool negative,
+                                       bool infinite) {
+    if (stays_at_limit(p, negative, infinite)) return special::limit;
+    if (f.has_inf && (f.is_signed || !negative)) return special::infinity;
+    return f.has_nan() ? special::nan : special::limit;
+}
+
+[[nodiscard]] constexpr double special_value(const format& f, special s, bool negative) {
+    constexpr double infinity = std::numeric_limits<double>::infinity();
+    if (s == special::nan) return std::numeric_limits<double>::quiet_NaN();
+    if (s == special::infinity) return negative ? -infinity : infinity;
+    return negative ? f.lowest() : f.max();
+}
+
+[[nodiscard]] constexpr code_type special_code(const format& f, special s, bool negative) {
+    if (s == special::nan) return f.nan_code();
+    if (s == special::infinity) return f.inf_code() | (negative ? f.sign_mask() : 0);
+    return negative ? f.lowest_code() : f.max_code();
+}
+
+template <class T>
+[[nodiscard]] constexpr path choose_path(const format& f, rounding r) {
+    using c = carrier<T>;
+    const int low_field = f.emin() + c::bias;
+    if (f.has_subnormals && low_field == 1) return path::aligned;
+    if (low_field < 1) return path::renormalized;
+    const int shift = c::mantissa - f.mantissa_bits;
+    const int top = f.exponent_bits == 0 ? f.emin() : f.emax();
+    const bool is_inside =
+        f.has_subnormals && f.mantissa_bits >= 1 && shift >= 2 && top + 1 + shift <= c::bias;
+    // Subnormal floats lie below 2^-34 of the smallest quantum: no 32 random bits make them step.
+    const bool is_far_up = shift + low_field >= c::mantissa + 1 + 34;
+    const bool has_fast_mode = !is_stochastic(r) || (is_far_up && r != rounding::stochastic_equal);
+    return is_inside && has_fast_mode ? path::sum : path::shifted;
+}
+
+/// The constants of converting carrier T to and from `f`. f: valid and f.fits<T>().
+template <class T>
+[[nodiscard]] constexpr plan<T> make_plan(const format& f, const projection& p = {}) {
+    using word = typename carrier<T>::word;
+    constexpr word sign_bit = word{1} << (carrier<T>::width - 1);
+    plan<T> c;
+    c.rounding = p.rounding;
+    c.path = choose_path<T>(f, p.rounding);
+
+    c.shift = carrier<T>::mantissa - f.mantissa_bits;
+    c.mantissa_bits = f.mantissa_bits;
+    c.low_field = static_cast<word>(f.emin() + carrier<T>::bias);
+    c.hidden = word{1} << f.mantissa_bits;
+    c.first = f.has_zero ? 0 : c.hidden;
+    c.gap_shift = f.has_subnormals ? 0 : static_cast<word>(f.mantissa_bits);
+    c.gap_step = f.has_subnormals ? 1 : c.hidden;
+    c.zero_is_below = f.has_zero ? 0 : 1;
+
+    c.max_code = static_cast<word>(f.max_code());
+    c.limit_positive = c.max_code;
+    c.limit_negative = f.is_twos_complement ? c.max_code + 1
+                       : f.is_signed        ? c.max_code
+                       : f.has_zero         ? 0
+                                            : static_cast<word>(-1);
+    if (c.path == path::sum) {
+        const code_type last = std::max(c.limit_positive, c.limit_negative);
+        c.first_over =
+            float_bits<T>((f.is_twos_complement ? -f.lowest() : f.max()) + quantum_at(f, last));
+        c.limit_value_positive = float_bits<T>(f.max());
+        c.limit_value_negative = float_bits<T>(f.is_signed ? -f.lowest() : 0);
+    }
+
+    const auto fill = [&](bool negative, bool infinite, word& value, word& code) {
+        const special s = beyond(f, p, negative, infinite);
+        value = float_bits<T>(special_value(f, s, negative)) |
+                (negative && s == special::nan ? sign_bit : 0);
+        code = static_cast<word>(special_code(f, s, negative));
+    };
+    fill(false, false, c.values.over_positive, c.codes.over_positive);
+    fill(true, false, c.values.over_negative, c.codes.over_negative);
+    fill(false, true, c.values.inf_positive, c.codes.inf_positive);
+    fill(true, true, c.values.inf_negative, c.codes.inf_negative);
+
+    c.zero_sign = f.is_signed && f.has_neg_zero ? sign_bit : 0;
+    if (c.path == path::sum && c.zero_sign != 0 &&
+        c.values.over_positive == c.values.inf_positive &&
+        c.values.over_negative == c.values.inf_negative &&
+        c.values.over_negative == (c.values.over_positive | sign_bit))
+        c.path = path::plain_sum;
+    c.nan_code = f.has_nan() ? static_cast<word>(f.nan_code()) : 0;
+    c.code_mask = static_cast<word>(f.code_mask());
+    c.sign_mask = static_cast<word>(f.sign_mask());
+    c.magnitude_mask = static_cast<word>(f.magnitude_mask());
+    c.negate_flip = f.is_twos_complement ? ~word{0} : 0;
+    c.negate_add = f.is_twos_complement ? 1 : c.sign_mask;
+    c.inf_code = f.has_inf ? static_cast<word>(f.inf_code()) : c.max_code;
+    c.smallest_code = static_cast<word>(f.min_positive_code());
+    c.neg_zero_code = f.has_neg_zero ? c.sign_mask : 0;
+    c.neg_zero_nan = f.nan_at_neg_zero() ? c.sign_mask : ~word{0};
+
+    c.random_shift = 32 - p.random_bits;
+    const int below = carrier<T>::width - p.random_bits;  // bits of a tail under R's last
+    c.random_mask = word{0xFFFFFFFFU} >> c.random_shift << c.random_shift;
+    c.half_high = below > 0 ? word{1} << (below - 1) : 0;
+    c.half_low = below > 0 ? 0 : sign_bit;
+    c.borrow = below > 0 ? 1 : 0;
+    return c;
+}
+
+}  // namespace lowp::detail

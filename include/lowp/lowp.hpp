@@ -1,0 +1,23 @@
+// lowp: number formats of any exponent and mantissa, every rounding, exact to the bit.
+//
+//     format.hpp     what a code means: the descriptor, its families and limits
+//     formats.hpp    names: float8_e4m3fn, e5m10, ue5m3, p3109_k6p3uf, q3.4; parse_format and name
+//     rounding.hpp   rounding, saturation, projection
+//     random.hpp     random bits as a function of (seed, stream, index)
+//     codec.hpp      quantize, encode, decode of one value; converter, made once and used often
+//     array.hpp      the same over spans, with threads
+//     pack.hpp       codes of 1 to 8 bits in dense bytes
+//     minifloat.hpp  a value stored as its code
+//
+// Not included here: eigen.hpp (the verbs on Eigen's matrices), dispatch.hpp (the instruction set
+// chosen at run time, needs the compiled library), spec.hpp (the definition the tests compare with).
+#pragma once
+
+#include "lowp/array.hpp"
+#include "lowp/codec.hpp"
+#include "lowp/format.hpp"
+#include "lowp/formats.hpp"
+#include "lowp/minifloat.hpp"
+#include "lowp/pack.hpp"
+#include "lowp/random.hpp"
+#include "lowp/rounding.hpp"
