@@ -1,0 +1,367 @@
+// lowp.quantize, encode and decode. Scalars and C-contiguous native float32 and float64 arrays are
+// converted here; every other input goes to lowp._arrays, which brings it into that form.
+#include <algorithm>
+#include <atomic>
+
+#include "common.hpp"
+#include "lowp/dispatch.hpp"
+
+namespace lowp::python {
+namespace {
+
+std::atomic<int> default_threads{0};
+
+// clang-format off
+constexpr const char* quantize_doc =
+    "x on the grid of a format: same shape, same dtype.\n\n"
+    "x: float, or an array of float32, float64, float16 or bfloat16 of any shape and strides, or what\n"
+    "has the array interface or DLPack on the CPU; never changed unless it is `out`. format: name or\n"
+    "Format. rounding: one of lowp.ROUNDINGS. saturation: \"none\" (overflow gives infinity, or NaN\n"
+    "where there is none, or the largest value where there is neither), \"propagate\" (the largest\n"
+    "value; infinity stays) or \"finite\" (the largest value). NaN stays NaN, in every format; -0 stays\n"
+    "-0 where the format has one. out: array of the same shape and dtype, x itself for in place.\n"
+    "threads: None or 0 for all cores on large arrays; the result does not depend on it.\n\n"
+    "Stochastic modes use random_bits (1..32) bits an element: element i, in C order, has word i % 4\n"
+    "of Philox with counter (i // 4, stream) and key seed, upper bits first; generator chooses 10 or 7\n"
+    "rounds. random: integers below 2**random_bits instead, uint32 in the shape of x.\n\n"
+    "Raises TypeError for other dtypes, ValueError where the dtype does not hold the format's values.\n"
+    "Source: IEEE P3109, Project.";
+constexpr const char* encode_doc =
+    "Codes of x in a format: unsigned integers in the shape of x, right-aligned.\n\n"
+    "Result: uint8, uint16, uint32 or uint64, the smallest that holds the format's bits, or the dtype\n"
+    "of `out`; int for a float. NaN gives the format's NaN; where it has none, `nan` says which code\n"
+    "(an int) or value (a float) it becomes, and None raises ValueError. All else as in quantize.\n"
+    "Source: IEEE P3109, Encode.";
+constexpr const char* decode_doc =
+    "Values of codes of a format, in the shape of codes.\n\n"
+    "codes: unsigned integers of any width and strides; an int gives a float. dtype: float32 (the\n"
+    "default), float64, float16 or bfloat16; ValueError where it does not hold the format's values. A\n"
+    "NaN code gives a quiet NaN. Raises ValueError for codes with bits above the format's, TypeError\n"
+    "for codes that are not unsigned.";
+constexpr const char* random_bits_doc =
+    "The 32-bit random words of elements first_index .. first_index + count - 1: uint32, one dimension.\n\n"
+    "What stochastic rounding uses for (seed, stream); with N random bits, R is word >> (32 - N).\n"
+    "Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (Philox4x32).";
+// clang-format on
+
+/// Arguments that the verbs share, as they came: they are passed on as they are, too.
+struct arguments {
+    py::object format, rounding, saturation, random_bits, seed, stream, generator, random, threads;
+};
+
+std::uint64_t to_word(const py::object& object, const char* what) {
+    if (!PyLong_Check(object.ptr()))
+        throw py::type_error(std::string(what) + " must be an integer; got " +
+                             std::string(py::str(py::type::of(object))));
+    const auto value = PyLong_AsUnsignedLongLong(object.ptr());
+    if (PyErr_Occurred() != nullptr) {
+        PyErr_Clear();
+        throw py::value_error(std::string(what) + " must be between 0 and 2**64 - 1; got " +
+                              std::string(py::str(object)));
+    }
+    return value;
+}
+
+int to_small(const py::object& object, const char* what, int low, int high) {
+    const std::uint64_t value = to_word(object, what);
+    if (value < static_cast<std::uint64_t>(low) || value > static_cast<std::uint64_t>(high))
+        throw py::value_error(std::string(what) + " must be between " + std::to_string(low) +
+                              " and " + std::to_string(high) + "; got " + std::to_string(value));
+    return static_cast<int>(value);
+}
+
+int to_threads(const py::object& threads) {
+    return threads.is_none() ? default_threads.load() : to_small(threads, "threads", 0, 1024);
+}
+
+projection to_projection(const arguments& a) {
+    return {from_name<rounding>(a.rounding, rounding_names, "rounding"),
+            from_name<saturation>(a.saturation, saturation_names, "saturation"),
+            to_small(a.random_bits, "random_bits", 1, 32)};
+}
+
+using random_array = py::array_t<std::uint32_t, py::array::c_style>;
+
+/// Options of a call; `n` elements, whose random integers must be a C-contiguous uint32 array.
+options to_options(const arguments& a, std::size_t n) {
+    options o = dispatch::options();
+    o.source = {to_word(a.seed, "seed"), to_word(a.stream, "stream"),
+                from_name<generator>(a.generator, generator_names, "generator")};
+    o.threads = to_threads(a.threads);
+    if (a.random.is_none()) return o;
+    if (!py::isinstance<random_array>(a.random))
+        throw py::type_error(
+            "random must be a C-contiguous uint32 array, one integer below "
+            "2**random_bits an element");
+    const auto random = py::reinterpret_borrow<random_array>(a.random);
+    o.random = {random.data(), static_cast<std::size_t>(random.size())};
+    if (o.random.size() != n || n == 0) {
+        if (o.random.size() == n) o.random = {};
+        else
+            throw py::value_error("random must have one integer an element, " + std::to_string(n) +
+                                  "; got " + std::to_string(o.random.size()));
+    }
+    return o;
+}
+
+template <class T>
+using plain = py::array_t<T, py::array::c_style>;
+
+template <class T>
+py::array::ShapeContainer shape_of(const plain<T>& x) {
+    return {x.shape(), x.shape() + x.ndim()};
+}
+
+/// `out` if it can be written as it is; a new array if it is None; nothing where lowp._arrays must
+/// look at it.
+template <class To, class From>
+std::optional<plain<To>> output(const py::object& out, const plain<From>& x) {
+    if (out.is_none()) return plain<To>(shape_of(x));
+    if (!py::isinstance<plain<To>>(out)) return std::nullopt;
+    auto array = py::reinterpret_borrow<plain<To>>(out);
+    const bool fits = array.writeable() && array.ndim() == x.ndim() &&
+                      std::equal(x.shape(), x.shape() + x.ndim(), array.shape());
+    if (!fits) return std::nullopt;
+    const auto* const from = reinterpret_cast<const char*>(x.data());
+    const auto* const to = reinterpret_cast<const char*>(array.data());
+    const bool overlaps = from < to + array.nbytes() && to < from + x.nbytes();
+    if (overlaps && (static_cast<const void*>(from) != to || sizeof(To) != sizeof(From)))
+        return std::nullopt;
+    return array;
+}
+
+template <class T>
+std::span<const T> view(const plain<T>& x) {
+    return {x.data(), static_cast<std::size_t>(x.size())};
+}
+template <class T>
+std::span<T> mutable_view(plain<T>& x) {
+    return {x.mutable_data(), static_cast<std::size_t>(x.size())};
+}
+
+/// Runs without the interpreter lock where that is worth the switch.
+template <class Work>
+void unlocked(std::size_t n, const Work& work) {
+    if (n < 4096) return work();
+    const py::gil_scoped_release released;
+    work();
+}
+
+py::object general(const char* verb) { return py::module_::import("lowp._arrays").attr(verb); }
+
+py::dict keywords(const arguments& a, const py::object& out) {
+    py::dict k;
+    k["rounding"] = a.rounding;
+    k["saturation"] = a.saturation;
+    k["random_bits"] = a.random_bits;
+    k["seed"] = a.seed;
+    k["stream"] = a.stream;
+    k["generator"] = a.generator;
+    k["random"] = a.random;
+    k["out"] = out;
+    k["threads"] = a.threads;
+    return k;
+}
+
+// ---- quantize ---------------------------------------------------------------------------------
+
+template <class T>
+std::optional<py::object> quantize_array(const py::object& x, const arguments& a,
+                                         const py::object& out) {
+    if (!py::isinstance<plain<T>>(x)) return std::nullopt;
+    const auto array = py::reinterpret_borrow<plain<T>>(x);
+    const converter<T> c(to_format(a.format), to_projection(a));
+    const options o = to_options(a, static_cast<std::size_t>(array.size()));
+    auto result = output<T>(out, array);
+    if (!result) return std::nullopt;
+    const auto to = mutable_view(*result);
+    unlocked(to.size(), [&] { lowp::quantize(view(array), to, c, o); });
+    return std::move(*result);
+}
+
+/// 32 random bits for a scalar: element 0 of the source, or R itself.
+std::uint32_t scalar_random(const arguments& a, const projection& p) {
+    if (!is_stochastic(p.rounding)) return 0;
+    if (!a.random.is_none()) {
+        const std::uint64_t last = (std::uint64_t{1} << p.random_bits) - 1;
+        const std::uint64_t r = to_word(a.random, "random");
+        if (r > last)
+            throw py::value_error("random must be below 2**random_bits = " +
+                                  std::to_string(last + 1) + "; got " + std::to_string(r));
+        return static_cast<std::uint32_t>(r) << (32 - p.random_bits);
+    }
+    const random_source source{to_word(a.seed, "seed"), to_word(a.stream, "stream"),
+                               from_name<generator>(a.generator, generator_names, "generator")};
+    return source(0);
+}
+
+py::object quantize_object(const py::object& x, const py::object& f, const py::object& r,
+                           const py::object& sat, const py::object& bits, const py::object& seed,
+                           const py::object& stream, const py::object& gen,
+                           const py::object& random, const py::object& out,
+                           const py::object& threads) {
+    const arguments a{f, r, sat, bits, seed, stream, gen, random, threads};
+    if (PyFloat_CheckExact(x.ptr()) && out.is_none()) {
+        const converter<double> c(to_format(f), to_projection(a));
+        return py::float_(c.quantize(PyFloat_AS_DOUBLE(x.ptr()), scalar_random(a, c.projection())));
+    }
+    if (auto y = quantize_array<float>(x, a, out)) return *y;
+    if (auto y = quantize_array<double>(x, a, out)) return *y;
+    return general("quantize")(x, f, **keywords(a, out));
+}
+
+// ---- encode -----------------------------------------------------------------------------------
+
+/// The code that a NaN becomes: None leaves it to the format.
+std::optional<code_type> to_nan_code(const py::object& nan, const format& f) {
+    if (nan.is_none()) return std::nullopt;
+    const code_type code = to_word(nan, "nan");
+    if ((code & ~f.code_mask()) != 0)
+        throw py::value_error("nan must be a code of " + std::to_string(f.bits()) + " bits; got " +
+                              std::to_string(code));
+    return code;
+}
+
+template <class T, class Code>
+std::optional<py::object> encode_to(const plain<T>& x, const arguments& a, const py::object& nan,
+                                    const py::object& out) {
+    const converter<T> c(to_format(a.format), to_projection(a));
+    options o = to_options(a, static_cast<std::size_t>(x.size()));
+    o.nan_code = to_nan_code(nan, c.format());
+    auto result = output<Code>(out, x);
+    if (!result) return std::nullopt;
+    const auto to = mutable_view(*result);
+    unlocked(to.size(), [&] { lowp::encode(view(x), to, c, o); });
+    return std::move(*result);
+}
+
+template <class T>
+std::optional<py::object> encode_array(const py::object& x, const arguments& a,
+                                       const py::object& nan, const py::object& out) {
+    if (!py::isinstance<plain<T>>(x)) return std::nullopt;
+    const auto array = py::reinterpret_borrow<plain<T>>(x);
+    int bits = to_format(a.format).bits();
+    if (py::isinstance<py::array>(out))  // a wider integer than needed is welcome
+        bits =
+            std::max(bits, static_cast<int>(py::reinterpret_borrow<py::array>(out).itemsize()) * 8);
+    if (bits <= 8) return encode_to<T, std::uint8_t>(array, a, nan, out);
+    if (bits <= 16) return encode_to<T, std::uint16_t>(array, a, nan, out);
+    if (bits <= 32) return encode_to<T, std::uint32_t>(array, a, nan, out);
+    return encode_to<T, std::uint64_t>(array, a, nan, out);
+}
+
+py::object encode_object(const py::object& x, const py::object& f, const py::object& r,
+                         const py::object& sat, const py::object& nan, const py::object& bits,
+                         const py::object& seed, const py::object& stream, const py::object& gen,
+                         const py::object& random, const py::object& out,
+                         const py::object& threads) {
+    const arguments a{f, r, sat, bits, seed, stream, gen, random, threads};
+    if (PyFloat_CheckExact(x.ptr()) && out.is_none()) {
+        const format& to = to_format(f);
+        const converter<double> c(to, to_projection(a));
+        const double value = PyFloat_AS_DOUBLE(x.ptr());
+        const auto nan_code = to_nan_code(nan, to);
+        if (value != value && nan_code) return py::int_(*nan_code);
+        return py::int_(c.encode(value, scalar_random(a, c.projection())));
+    }
+    if (auto y = encode_array<float>(x, a, nan, out)) return *y;
+    if (auto y = encode_array<double>(x, a, nan, out)) return *y;
+    return general("encode")(x, f, py::arg("nan") = nan, **keywords(a, out));
+}
+
+// ---- decode -----------------------------------------------------------------------------------
+
+template <class Code, class T>
+std::optional<py::object> decode_to(const plain<Code>& codes, const format& f,
+                                    const py::object& out, int threads) {
+    options o = dispatch::options();
+    o.threads = threads;
+    auto result = output<T>(out, codes);
+    if (!result) return std::nullopt;
+    const auto to = mutable_view(*result);
+    unlocked(to.size(), [&] { lowp::decode(view(codes), to, converter<T>(f), o); });
+    return std::move(*result);
+}
+
+template <class Code>
+std::optional<py::object> decode_array(const py::object& codes, const format& f,
+                                       const py::dtype& dtype, const py::object& out, int threads) {
+    if (!py::isinstance<plain<Code>>(codes)) return std::nullopt;
+    const auto array = py::reinterpret_borrow<plain<Code>>(codes);
+    if (dtype.num() == py::dtype::num_of<float>())
+        return decode_to<Code, float>(array, f, out, threads);
+    if (dtype.num() == py::dtype::num_of<double>())
+        return decode_to<Code, double>(array, f, out, threads);
+    return std::nullopt;
+}
+
+py::object decode_object(const py::object& codes, const py::object& f, const py::object& dtype,
+                         const py::object& out, const py::object& threads) {
+    const format& from = to_format(f);
+    if (PyLong_CheckExact(codes.ptr()) && out.is_none()) {
+        const code_type code = to_word(codes, "codes");
+        if ((code & ~from.code_mask()) != 0)
+            throw py::value_error("code " + std::to_string(code) + " has bits above the format's " +
+                                  std::to_string(from.bits()));
+        return py::float_(converter<double>(from).decode(code));
+    }
+    const py::dtype to = dtype.is_none() ? py::dtype::of<float>() : py::dtype::from_args(dtype);
+    const int count = to_threads(threads);
+    if (to.byteorder() != '>') {
+        if (auto y = decode_array<std::uint8_t>(codes, from, to, out, count)) return *y;
+        if (auto y = decode_array<std::uint16_t>(codes, from, to, out, count)) return *y;
+        if (auto y = decode_array<std::uint32_t>(codes, from, to, out, count)) return *y;
+        if (auto y = decode_array<std::uint64_t>(codes, from, to, out, count)) return *y;
+    }
+    return general("decode")(codes, f, py::arg("dtype") = to, py::arg("out") = out,
+                             py::arg("threads") = threads);
+}
+
+py::array_t<std::uint32_t> random_bits(py::ssize_t count, const py::object& seed,
+                                       const py::object& stream, const py::object& first_index,
+                                       const py::object& gen) {
+    if (count < 0)
+        throw py::value_error("count must not be negative; got " + std::to_string(count));
+    const random_source source{to_word(seed, "seed"), to_word(stream, "stream"),
+                               from_name<generator>(gen, generator_names, "generator")};
+    py::array_t<std::uint32_t> words(count);
+    dispatch::loops().random(source, to_word(first_index, "first_index"), words.mutable_data(),
+                             static_cast<std::size_t>(count));
+    return words;
+}
+
+}  // namespace
+
+void bind_array(py::module_& m) {
+    py::options brief;
+    brief.disable_function_signatures();  // the stubs have them
+    const auto text = [](const char* word) { return py::object(py::str(word)); };
+    const auto number = [](int n) { return py::object(py::int_(n)); };
+    const py::object none = py::none();
+    const auto even = text("nearest_ties_to_even");
+    const auto no_saturation = text("none");
+    const auto philox = text("philox4x32_10");
+    m.def("quantize", &quantize_object, py::arg("x"), py::arg("format"), py::kw_only(),
+          py::arg("rounding") = even, py::arg("saturation") = no_saturation,
+          py::arg("random_bits") = number(32), py::arg("seed") = number(0),
+          py::arg("stream") = number(0), py::arg("generator") = philox, py::arg("random") = none,
+          py::arg("out") = none, py::arg("threads") = none, quantize_doc);
+    m.def("encode", &encode_object, py::arg("x"), py::arg("format"), py::kw_only(),
+          py::arg("rounding") = even, py::arg("saturation") = no_saturation, py::arg("nan") = none,
+          py::arg("random_bits") = number(32), py::arg("seed") = number(0),
+          py::arg("stream") = number(0), py::arg("generator") = philox, py::arg("random") = none,
+          py::arg("out") = none, py::arg("threads") = none, encode_doc);
+    m.def("decode", &decode_object, py::arg("codes"), py::arg("format"), py::kw_only(),
+          py::arg("dtype") = none, py::arg("out") = none, py::arg("threads") = none, decode_doc);
+    m.def("random_bits", &random_bits, py::arg("count"), py::kw_only(), py::arg("seed") = number(0),
+          py::arg("stream") = number(0), py::arg("first_index") = number(0),
+          py::arg("generator") = philox, random_bits_doc);
+    m.def(
+        "set_threads",
+        [](const py::object& n) { default_threads = to_small(n, "threads", 0, 1024); },
+        py::arg("threads"), "Threads of calls that do not say: 0 is all cores for large arrays.");
+    m.def(
+        "get_threads", [] { return default_threads.load(); }, "What set_threads set.");
+}
+
+}  // namespace lowp::python

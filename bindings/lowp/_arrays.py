@@ -1,0 +1,240 @@
+"""The verbs on everything that is not a plain array: brought into that form, or refused.
+
+Plain is a C-contiguous float32 or float64 array in the machine's byte order; `lowp._core` converts
+those itself and comes here with the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowp import _core
+
+Array = NDArray[Any]
+
+_CARRIERS = "float32, float64, float16 or bfloat16"
+
+
+def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
+    return str(dtype.name) == "bfloat16"  # ml_dtypes registers it; NumPy has none of its own
+
+
+def _half_format(dtype: np.dtype[Any]) -> _core.Format | None:
+    """The format of a 16-bit float dtype, whose codes its arrays hold."""
+    if dtype == np.float16:
+        return _core.format("float16")
+    return _core.format("bfloat16") if _is_bfloat16(dtype) else None
+
+
+def _from_dlpack(x: Any) -> Array:
+    try:
+        return np.from_dlpack(x)
+    except (BufferError, RuntimeError, TypeError) as error:
+        kind = f"{type(x).__module__}.{type(x).__name__}"
+        raise TypeError(
+            f"{kind} cannot be read as a NumPy array ({error}); pass a CPU tensor of dtype float32, "
+            "float64 or float16, detached from any gradient"
+        ) from error
+
+
+def as_array(x: Any, what: str = "x") -> Array:
+    """x as an ndarray without a copy where it has a buffer. TypeError for what is no array."""
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{what} is a masked array, whose mask would be lost; pass x.filled(value)")
+    if isinstance(x, np.ndarray):
+        return x.view(np.ndarray)
+    if isinstance(x, (str, bytes, bool, int)) or x is None:
+        raise TypeError(
+            f"{what} must be a float or an array of {_CARRIERS}; got {type(x).__name__} {x!r:.40}"
+            + (": write it with a point, as float(x)" if isinstance(x, int) else "")
+        )
+    if isinstance(x, Sequence) or hasattr(x, "__array_interface__"):
+        return np.asarray(x)
+    if hasattr(x, "__dlpack__"):
+        return _from_dlpack(x)
+    if hasattr(x, "__array__"):
+        return np.asarray(x)
+    raise TypeError(f"{what} must be a float or an array of {_CARRIERS}; got {type(x).__name__}")
+
+
+def _refuse(dtype: np.dtype[Any], what: str) -> TypeError:
+    hints = {
+        "b": "booleans are not numbers here",
+        "i": "convert it yourself, as x.astype(np.float64): integers beyond 2**53 change there",
+        "u": "convert it yourself, as x.astype(np.float64); to read codes, use decode",
+        "c": "take real and imaginary part apart",
+        "O": "convert it yourself, as x.astype(np.float64)",
+        "f": "no carrier is wider than float64",
+    }
+    hint = hints.get(dtype.kind, "convert it to float32 or float64 yourself")
+    return TypeError(f"{what} must have dtype {_CARRIERS}; got {dtype}: {hint}")
+
+
+def _to_carrier(x: Array, what: str = "x") -> Array:
+    """x as a plain array; 16-bit floats become float32, which holds them exactly."""
+    half = _half_format(x.dtype)
+    if half is not None:
+        codes = np.ascontiguousarray(x).view(np.uint16)
+        native = codes if x.dtype.isnative else codes.byteswap()
+        return np.asarray(_core.decode(native, half, dtype=np.float32)).reshape(x.shape)
+    if x.dtype not in (np.float32, np.float64):
+        raise _refuse(x.dtype, what)
+    # ascontiguousarray makes one dimension of none.
+    return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")).reshape(x.shape)
+
+
+def _from_carrier(y: Array, dtype: np.dtype[Any]) -> Array:
+    """Float32 or float64 values in `dtype`, which holds them."""
+    half = _half_format(dtype)
+    if half is None:
+        return y.astype(dtype, copy=False)
+    codes = np.asarray(_core.encode(y, half), dtype=np.uint16)
+    halves: Array = codes.view(dtype.newbyteorder("=")).astype(dtype, copy=False)
+    return halves.reshape(y.shape)
+
+
+def _check_half_holds(fmt: _core.Format, dtype: np.dtype[Any]) -> None:
+    half = _half_format(dtype)
+    if half is None:
+        return
+    smallest = fmt.min_subnormal if fmt.has_subnormals else fmt.min_normal * fmt.epsilon
+    holds = (
+        fmt.precision <= half.precision
+        and max(fmt.max, -fmt.lowest) <= half.max
+        and smallest >= half.min_subnormal
+    )
+    if not holds:
+        raise ValueError(
+            f"{dtype} does not hold every value of {fmt}; pass x.astype(np.float32), which does"
+            if fmt.precision <= 24
+            else f"{dtype} does not hold every value of {fmt}; pass x.astype(np.float64)"
+        )
+
+
+def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], what: str) -> Array:
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out must be an ndarray; got {type(out).__name__}")
+    if out.shape != shape or out.dtype != dtype:
+        raise ValueError(
+            f"out must have shape {shape} and dtype {what}; got {out.shape} and {out.dtype}"
+        )
+    if not out.flags.writeable:
+        raise ValueError("out is read-only; pass a writable array or leave it out")
+    return out
+
+
+def _result(y: Array, x: Any, out: Any) -> Any:
+    """y where the caller wants it: in out, as a scalar for a scalar, or as an array."""
+    if out is not None:
+        np.copyto(out, y)
+        return out
+    return y[()] if isinstance(x, np.generic) else y
+
+
+def _plain_random(random: Any, shape: tuple[int, ...]) -> Any:
+    if random is None:
+        return None
+    words = np.asarray(random)
+    if words.dtype.kind not in "ui" or (words.size and int(words.min()) < 0):
+        raise TypeError(
+            f"random must hold integers from 0 to 2**random_bits - 1; got {words.dtype}"
+        )
+    if words.shape != shape:
+        raise ValueError(f"random must have the shape of x, {shape}; got {words.shape}")
+    if words.size and int(words.max()) > 0xFFFFFFFF:
+        raise ValueError(f"random must be below 2**32; got {words.max()}")
+    return np.ascontiguousarray(words, dtype=np.uint32)
+
+
+def quantize(x: Any, fmt: Any, *, random: Any, out: Any, **options: Any) -> Any:
+    """See lowp.quantize."""
+    target = _core.format(fmt)
+    array = as_array(x)
+    _check_half_holds(target, array.dtype)
+    if out is not None:
+        _check_out(out, array.shape, array.dtype, f"{array.dtype}, those of x")
+    plain = _to_carrier(array)
+    words = _plain_random(random, array.shape)
+    y = _core.quantize(plain, target, random=words, **options)
+    return _result(_from_carrier(np.asarray(y), array.dtype), x, out)
+
+
+def _code_dtype(bits: int) -> type[np.unsignedinteger[Any]]:
+    for dtype in (np.uint8, np.uint16, np.uint32):
+        if bits <= np.iinfo(dtype).bits:
+            return dtype
+    return np.uint64
+
+
+def encode(x: Any, fmt: Any, *, nan: Any, random: Any, out: Any, **options: Any) -> Any:
+    """See lowp.encode."""
+    target = _core.format(fmt)
+    array = as_array(x)
+    dtype = np.dtype(_code_dtype(target.bits))
+    if out is not None:
+        if isinstance(out, np.ndarray) and out.dtype.kind == "u":
+            wide_enough = out.dtype.itemsize * 8 >= target.bits
+            dtype = out.dtype if wide_enough else dtype
+        _check_out(out, array.shape, dtype, f"uint{dtype.itemsize * 8} or wider")
+    plain = _to_carrier(array)
+    if nan is not None and not isinstance(nan, int):
+        nan = _core.encode(float(nan), target)
+    words = _plain_random(random, array.shape)
+    codes = np.asarray(_core.encode(plain, target, nan=nan, random=words, **options))
+    return _result(codes.astype(dtype, copy=False), x, out)
+
+
+def decode(codes: Any, fmt: Any, *, dtype: Any, out: Any, threads: Any) -> Any:
+    """See lowp.decode."""
+    source = _core.format(fmt)
+    dtype = np.dtype(dtype)
+    half = _half_format(dtype)
+    if half is None and dtype not in (np.float32, np.float64):
+        raise _refuse(dtype, "dtype")
+    _check_half_holds(source, dtype)
+    array = as_array(codes, "codes")
+    if array.dtype.kind != "u":
+        hint = "" if array.dtype.kind != "i" else "; pass codes.view(np.uint8) or the like"
+        if array.dtype.itemsize == 1 and array.dtype.kind not in "ib":
+            hint = "; pass codes.view(np.uint8)"
+        raise TypeError(f"codes must be unsigned integers; got {array.dtype}{hint}")
+    if out is not None:
+        _check_out(out, array.shape, dtype, f"{dtype}")
+    plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
+    carrier = np.float32 if half is not None else dtype.newbyteorder("=")
+    y = np.asarray(_core.decode(plain, source, dtype=carrier, threads=threads))
+    return _result(_from_carrier(y, dtype), codes, out)
+
+
+def _plain_codes(codes: Any, what: str) -> Array:
+    array = as_array(codes, what)
+    if array.dtype != np.uint8:
+        raise TypeError(f"{what} must be uint8; got {array.dtype}")
+    return np.ascontiguousarray(array).reshape(-1)
+
+
+def pack(codes: Any, bits: int) -> NDArray[np.uint8]:
+    """Codes of 1 to 8 bits as dense bytes.
+
+    codes: uint8 of any shape, taken in C order. bits: 1..8. Result: one dimension, uint8,
+    (count * bits + 7) // 8 bytes, little-endian: the first code in the lowest bits, so FP4 has the
+    even element in the low nibble; unused bits of the last byte are zero. Raises ValueError for a
+    code of more than `bits` bits. Source: OCP MX 1.0 leaves the layout open; this is CUDA's and
+    PyTorch's for FP4.
+    """
+    return _core._pack(_plain_codes(codes, "codes"), bits)
+
+
+def unpack(buffer: Any, bits: int, count: int) -> NDArray[np.uint8]:
+    """The first `count` codes of dense bytes, as pack wrote them.
+
+    buffer: uint8, exactly (count * bits + 7) // 8 bytes; bytes objects do. Result: uint8, one
+    dimension. Raises ValueError where the sizes do not agree.
+    """
+    if isinstance(buffer, (bytes, bytearray, memoryview)):
+        buffer = np.frombuffer(buffer, dtype=np.uint8)
+    return _core._unpack(_plain_codes(buffer, "buffer"), bits, count)
