@@ -1,0 +1,302 @@
+"""The commands of `lowp` and their options; what they show is in the other `_cli_*` modules."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec, TypeVar
+
+import typer
+from rich.console import RenderableType
+
+import lowp
+
+from . import _cli_error, _cli_formats, _cli_show
+from .readers import TensorFile, find_model, open_tensors
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+_PICTURES = (".png", ".svg", ".pdf")
+
+app = typer.Typer(
+    name="lowp",
+    help="Number formats of few bits: look at them, convert to them, measure what they lose.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+FormatName = Annotated[
+    str, typer.Argument(metavar="FORMAT", help="A name as float8_e4m3fn, bfloat16 or e5m10.")
+]
+Rounding = Annotated[
+    str,
+    typer.Option(
+        help="How inexact values are rounded: " + ", ".join(lowp.ROUNDINGS) + ".",
+        autocompletion=lambda: list(lowp.ROUNDINGS),
+    ),
+]
+Saturation = Annotated[
+    str,
+    typer.Option(
+        help="What values beyond the largest become: " + ", ".join(lowp.SATURATIONS) + ".",
+        autocompletion=lambda: list(lowp.SATURATIONS),
+    ),
+]
+RandomBits = Annotated[int, typer.Option(help="Random bits of the stochastic roundings, 1 to 32.")]
+Seed = Annotated[int, typer.Option(help="Seed of the stochastic roundings.")]
+
+
+def guarded(command: Callable[P, R]) -> Callable[P, R]:
+    """The command with bad input as one line and exit code 2, and Ctrl-C as exit code 130."""
+
+    @functools.wraps(command)
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
+        try:
+            return command(*args, **kwargs)
+        except BrokenPipeError:
+            raise
+        except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
+            _cli_show.messages().print(f"lowp: {error}", markup=False)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            raise typer.Exit(130) from None
+
+    return run
+
+
+def one_of(what: str, word: str, words: Sequence[str]) -> str:
+    """`word` if it is one of `words`; ValueError with the nearest of them otherwise."""
+    if word in words:
+        return word
+    near = difflib.get_close_matches(word, words, 3, 0.4) or list(words)
+    raise ValueError(f"{what} must be one of lowp's; got {word!r}; nearest: {', '.join(near)}")
+
+
+def _show(data: Callable[[], Any], text: Callable[[], RenderableType], as_json: bool) -> None:
+    shown = _cli_show.json_text(data()) if as_json else text()
+    if isinstance(shown, str):
+        sys.stdout.write(shown + "\n")
+    else:
+        _cli_show.output().print(shown)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        sys.stdout.write(f"lowp {lowp.__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command("formats")
+@guarded
+def formats_command(as_json: Json = False) -> None:
+    """List the named formats."""
+    _show(_cli_formats.formats_data, _cli_formats.formats_table, as_json)
+
+
+@app.command("info")
+@guarded
+def info_command(name: FormatName, as_json: Json = False) -> None:
+    """Show a format's limits, its bits and its special codes."""
+    target = lowp.format(name)
+    _show(lambda: _cli_formats.info_data(target), lambda: _cli_formats.info_text(target), as_json)
+
+
+@app.command("values")
+@guarded
+def values_command(
+    name: FormatName,
+    limit: Annotated[int | None, typer.Option(min=1, help="List the first codes only.")] = None,
+    as_json: Json = False,
+) -> None:
+    """List a format's codes and their values (up to 16 bits, or as many as --limit says)."""
+    target = lowp.format(name)
+    _show(
+        lambda: _cli_formats.values_data(target, limit),
+        lambda: _cli_formats.values_text(target, limit),
+        as_json,
+    )
+
+
+# Unknown options pass as values, so that -0.3 is a number; parse_number refuses what is none.
+@app.command("convert", context_settings={"ignore_unknown_options": True})
+@guarded
+def convert_command(
+    values: Annotated[
+        list[str],
+        typer.Argument(metavar="VALUE...", help="Numbers as 0.3, -1e-5, 0x1.8p-3, inf, nan."),
+    ],
+    to: Annotated[list[str], typer.Option("--to", metavar="FORMAT", help="Target; repeatable.")],
+    rounding: Rounding = "nearest_ties_to_even",
+    saturation: Saturation = "none",
+    random_bits: RandomBits = 32,
+    seed: Seed = 0,
+    as_json: Json = False,
+) -> None:
+    """Convert float64 numbers to formats: code, value and error."""
+    numbers = [_cli_formats.parse_number(text) for text in values]
+    how: dict[str, Any] = {
+        "rounding": one_of("rounding", rounding, lowp.ROUNDINGS),
+        "saturation": one_of("saturation", saturation, lowp.SATURATIONS),
+        "random_bits": random_bits,
+        "seed": seed,
+    }
+    targets = [lowp.format(name) for name in to]
+    rows = [row for f in targets for row in _cli_formats.convert_data(numbers, f, **how)]
+    _show(lambda: rows, lambda: _cli_formats.convert_table(rows), as_json)
+
+
+@app.command("error")
+@guarded
+def error_command(
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL",
+            help="A .safetensors, .npy, .npz, .pt, .pth or .bin file, or package:NAME for the "
+            "model file in an installed Python package.",
+        ),
+    ],
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            metavar="FORMAT",
+            help=f"Repeatable; without it {', '.join(_cli_error.DEFAULT_FORMATS)}.",
+        ),
+    ] = None,
+    rounding: Rounding = "nearest_ties_to_even",
+    saturation: Saturation = "finite",
+    random_bits: RandomBits = 32,
+    seed: Seed = 0,
+    scale: Annotated[
+        str, typer.Option(help="none, or tensor: divide each tensor by amax / max of the format.")
+    ] = "none",
+    include: Annotated[
+        list[str] | None, typer.Option(help="Only tensors whose name matches, as '*.weight'.")
+    ] = None,
+    exclude: Annotated[
+        list[str] | None, typer.Option(help="No tensors whose name matches, as '*.bias'.")
+    ] = None,
+    min_size: Annotated[int, typer.Option(min=0, help="Only tensors of so many elements.")] = 1,
+    worst: Annotated[int, typer.Option(min=1, help="Tensors to show a format.")] = 10,
+    all_tensors: Annotated[bool, typer.Option("--all", help="Show every tensor.")] = False,
+    csv_file: Annotated[
+        Path | None, typer.Option("--csv", help="Write every tensor to a CSV file.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json-file", help="Write the whole report to a JSON file.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Draw the values against the formats' grids.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Measure what formats do to a model's tensors: SQNR, errors, flushed and clipped shares."""
+    targets = dict.fromkeys(lowp.format(name) for name in formats or _cli_error.DEFAULT_FORMATS)
+    plan = _cli_error.Plan(
+        formats=tuple(targets),
+        rounding=one_of("rounding", rounding, lowp.ROUNDINGS),
+        saturation=one_of("saturation", saturation, lowp.SATURATIONS),
+        random_bits=random_bits,
+        seed=seed,
+        scale=one_of("scale", scale, _cli_error.SCALES),
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
+        min_size=min_size,
+    )
+    _check_outputs(csv_file, json_file, plot)
+    with open_tensors(find_model(model)) as file:
+        names = _cli_error.chosen(file, plan)
+        with _progress(file, names) as advance:
+            report = _cli_error.run(file, plan, advance, draw=plot is not None)
+    _write(report, model, csv_file, json_file, plot)
+    shown, width = None if all_tensors else worst, _cli_show.output().width
+    _show(
+        lambda: _cli_error.report_data(report, model),
+        lambda: _cli_error.report_text(report, shown, width),
+        as_json,
+    )
+    if report.interrupted:
+        _cli_show.messages().print("lowp: interrupted; the tensors above are complete")
+        raise typer.Exit(130)
+
+
+def _check_outputs(csv_file: Path | None, json_file: Path | None, plot: Path | None) -> None:
+    """Refuse, before anything is measured, files that could not be written after it."""
+    for path in (csv_file, json_file, plot):
+        if path is not None and not path.parent.is_dir():
+            raise ValueError(f"{path}: there is no folder {path.parent} to write to")
+    if plot is None:
+        return
+    if plot.suffix.lower() not in _PICTURES:
+        raise ValueError(f"{plot}: a picture must be one of {', '.join(_PICTURES)}")
+    if importlib.util.find_spec("matplotlib") is None:
+        raise ValueError("--plot needs matplotlib, which is not installed; pip install lowp[cli]")
+
+
+@contextmanager
+def _progress(file: TensorFile, names: list[str]) -> Iterator[Callable[[str, int], None]]:
+    """A progress bar on standard error, where that is a terminal."""
+    from rich.progress import (
+        BarColumn,
+        Progress,
+        TaskProgressColumn,
+        TextColumn,
+        TimeRemainingColumn,
+    )
+
+    console = _cli_show.messages()
+    columns = (
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.description}"),
+    )
+    total = sum(file.size(name) for name in names)
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
+        task = bar.add_task("", total=total)
+
+        def advance(name: str, count: int) -> None:
+            bar.update(task, advance=count, description=name)
+
+        yield advance
+
+
+def _write(
+    report: _cli_error.Report,
+    model: str,
+    csv_file: Path | None,
+    json_file: Path | None,
+    plot: Path | None,
+) -> None:
+    if csv_file is not None:
+        _cli_error.write_csv(report, csv_file)
+    if json_file is not None:
+        text = _cli_show.json_text(_cli_error.report_data(report, model))
+        json_file.write_text(text + "\n", encoding="utf-8")
+    if plot is not None:
+        from . import plot as drawing
+
+        scaled = report.plan.scale == "tensor"
+        axis = "magnitude |x| / amax of its tensor" if scaled else "magnitude |x|"
+        figure = drawing.distribution(_cli_error.panels(report), f"Values of {model}", axis)
+        drawing.save(figure, plot)
