@@ -1,0 +1,21 @@
+# lowp._core, the Python module: bindings/*.cpp on lowp::dispatch. scikit-build-core runs this and
+# installs the component `python` into the package folder, the headers beside it for get_include().
+
+find_package(Python REQUIRED COMPONENTS Interpreter Development.Module)
+if(NOT pybind11_DIR AND NOT SKBUILD)
+    # A plain cmake build: ask the interpreter's own pybind11 where its configuration is.
+    execute_process(COMMAND ${Python_EXECUTABLE} -m pybind11 --cmakedir
+                    OUTPUT_VARIABLE pybind11_DIR OUTPUT_STRIP_TRAILING_WHITESPACE ERROR_QUIET)
+endif()
+find_package(pybind11 2.12 CONFIG REQUIRED)
+
+file(GLOB bindings CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/bindings/*.cpp)
+# NO_EXTRAS: no link-time optimisation; the work is done in lowp::dispatch, which has no need of it.
+pybind11_add_module(lowp_core MODULE NO_EXTRAS ${bindings})
+set_target_properties(lowp_core PROPERTIES OUTPUT_NAME _core)
+target_link_libraries(lowp_core PRIVATE lowp_dispatch)
+target_compile_definitions(lowp_core PRIVATE LOWP_VERSION="${PROJECT_VERSION}")
+lowp_private_flags(lowp_core)
+
+install(TARGETS lowp_core DESTINATION . COMPONENT python)
+install(DIRECTORY ${PROJECT_SOURCE_DIR}/include DESTINATION . COMPONENT python)

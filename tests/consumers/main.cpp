@@ -1,0 +1,13 @@
+// What a user's first program does; each consumer builds this file its own way.
+#include <cstdio>
+
+#ifdef CONSUMER_HAS_DISPATCH
+#include <lowp/dispatch.hpp>
+#endif
+#include <lowp/lowp.hpp>
+
+int main() {
+    const lowp::format f = lowp::parse_format("float8_e4m3fn");
+    std::printf("%s: max %g\n", lowp::name(f).c_str(), f.max());
+    return f.max() == 448.0 ? 0 : 1;
+}

@@ -1,0 +1,107 @@
+"""The include graph of include/lowp is the one below, and each boundary is kept.
+
+A header may include what its row names and whatever those may include.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# One header a row; `detail/lanes` is the only one that may name xsimd.
+ALLOWED: dict[str, set[str]] = {
+    "format": set(),
+    "rounding": set(),
+    "random": set(),
+    "pack": set(),
+    "detail/check": set(),
+    "detail/lanes": set(),
+    "detail/environment": set(),
+    "detail/threads": set(),
+    "formats": {"format"},
+    "spec": {"format", "rounding"},
+    "detail/plan": {"format", "rounding", "detail/lanes", "detail/check"},
+    "detail/kernel": {"detail/plan"},
+    "codec": {"detail/kernel", "random"},
+    "detail/loops": {"codec"},
+    "array": {"detail/loops", "detail/environment", "detail/threads"},
+    "scale": {"codec"},
+    "block": {"array", "scale", "pack"},
+    "arithmetic": {"codec"},
+    "minifloat": {"arithmetic"},
+    "eigen": {"array", "minifloat"},
+    "dot": {"arithmetic"},
+    "gemm": {"dot", "array"},
+    "dispatch": {"array", "block", "gemm", "formats"},
+}
+MAP = "lowp"  # includes every header but these:
+NOT_IN_MAP = {"lowp", "spec", "dispatch", "eigen"}
+
+LANES = r"include/lowp/detail/lanes\.hpp"
+CONTROL = r"include/lowp/detail/(lanes|environment)\.hpp"
+# (what, a pattern of the text, where it is allowed)
+BOUNDARIES = [
+    ("xsimd", r"#\s*include\s*<xsimd/", LANES),
+    ("Python", r"#\s*include\s*<(pybind11/|Python\.h)", r"bindings/.*"),
+    ("the CPU", r"<cpuid\.h>|__builtin_cpu_|getauxval", r"(src|bench)/.*"),
+    ("intrinsics", r"#\s*include\s*<(\w*mmintrin|immintrin|arm_neon)\.h>", CONTROL + r"|bench/.*"),
+    ("the definition", r"#\s*include\s*[<\"]lowp/spec\.hpp", r"(tests|bindings|bench|docs)/.*"),
+]
+INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]lowp/([\w/]+)\.hpp[>"]', re.MULTILINE)
+SOURCES = ("*.hpp", "*.cpp")
+
+
+def reachable(header: str) -> set[str]:
+    """Every header that `header` may include, by its row and the rows of those."""
+    found: set[str] = set()
+    todo = list(ALLOWED[header])
+    while todo:
+        name = todo.pop()
+        if name not in found:
+            found.add(name)
+            todo += ALLOWED[name]
+    return found
+
+
+def graph_errors(include: Path) -> Iterator[str]:
+    files = {p.relative_to(include).with_suffix("").as_posix(): p for p in include.rglob("*.hpp")}
+    for name, path in sorted(files.items()):
+        text = path.read_text()
+        used = set(INCLUDE.findall(text))
+        if "#pragma once" not in text:
+            yield f"{name}.hpp: no #pragma once"
+        if name == MAP:
+            for missing in sorted(set(files) - used - NOT_IN_MAP):
+                if not missing.startswith("detail/"):
+                    yield f"{name}.hpp: does not include {missing}.hpp"
+        elif name not in ALLOWED:
+            yield f"{name}.hpp: has no row in the table of {Path(__file__).name}"
+        else:
+            for extra in sorted(used - reachable(name)):
+                yield f"{name}.hpp: must not include {extra}.hpp"
+
+
+def boundary_errors(root: Path) -> Iterator[str]:
+    folders = ("include", "src", "bindings", "tests", "bench", "docs")
+    paths = [p for f in folders for kind in SOURCES for p in (root / f).rglob(kind)]
+    for path in sorted(paths):
+        name = path.relative_to(root).as_posix()
+        text = path.read_text()
+        for what, pattern, where in BOUNDARIES:
+            if re.search(pattern, text) and not re.fullmatch(where, name):
+                yield f"{name}: only {where} may know {what}"
+
+
+def main() -> int:
+    root = Path(sys.argv[1])
+    errors = [*graph_errors(root / "include" / "lowp"), *boundary_errors(root)]
+    for error in errors:
+        print(error)
+    print(f"include graph: {len(errors)} errors")
+    return 1 if errors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
