@@ -1,0 +1,150 @@
+"""Writes the generated tables of the documentation, or checks that they are up to date.
+
+python docs/tables.py [--check]. A table stands between `<!-- table: NAME -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import lowp
+
+ROOT = Path(__file__).resolve().parent.parent
+FILES = ["README.md", "docs/formats.md", "docs/rounding.md"]
+PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "".join("| " + " | ".join(cells) + " |\n" for cells in lines)
+
+
+def number(x: float) -> str:
+    return f"{x:.6g}"
+
+
+def layout(f: lowp.Format) -> str:
+    if f.is_twos_complement:
+        return f"{f.bits}-bit two's complement"
+    sign = "S " if f.is_signed else ""
+    return f"{sign}E{f.exponent_bits} M{f.mantissa_bits}"
+
+
+def specials(f: lowp.Format) -> str:
+    parts = ["infinity"] if f.has_inf else []
+    if f.has_nan:
+        parts.append("NaN")
+    if not f.has_zero:
+        parts.append("no zero")
+    return ", ".join(parts) or "numbers only"
+
+
+def formats() -> str:
+    sources = lowp.format_sources()
+    rows = [
+        [
+            f"`{name}`",
+            str(f.bits),
+            layout(f),
+            str(f.bias),
+            number(f.max),
+            number(f.min_normal),
+            number(f.min_subnormal),
+            specials(f),
+            sources[name],
+        ]
+        for name, f in lowp.formats().items()
+    ]
+    head = [
+        "name",
+        "bits",
+        "layout",
+        "bias",
+        "largest",
+        "smallest normal",
+        "smallest",
+        "has",
+        "source",
+    ]
+    return markdown(head, rows)
+
+
+def short_formats() -> str:
+    rows = [
+        [f"`{name}`", str(f.bits), layout(f), number(f.max), number(f.min_subnormal), specials(f)]
+        for name, f in lowp.formats().items()
+    ]
+    return markdown(["name", "bits", "layout", "largest", "smallest", "has"], rows)
+
+
+def saturations() -> str:
+    """What 1000 and infinity become in formats with an infinity, with NaN only, and with neither."""
+    kinds = ["float8_e4m3", "float8_e4m3fn", "float4_e2m1fn"]
+    rows = []
+    for mode in lowp.ROUNDINGS:
+        for saturation in lowp.SATURATIONS:
+            cells = []
+            for name in kinds:
+                for x in (1000.0, -1000.0, float("inf")):
+                    y = lowp.quantize(x, name, rounding=mode, saturation=saturation)
+                    cells.append(number(y))
+            rows.append([f"`{mode}`", f"`{saturation}`", *cells])
+    head = ["rounding", "saturation"] + [
+        f"{kind} of {x}" for kind in ("e4m3", "e4m3fn", "e2m1fn") for x in ("1000", "-1000", "inf")
+    ]
+    return markdown(head, rows)
+
+
+def ties() -> str:
+    """Inexact values of float4_e2m1fn: 0, 0.5, 1, 1.5, 2, 3, 4, 6."""
+    inputs = [0.2, 0.25, 0.75, 2.4, 2.5, 2.6, 3.5, 5.0, -2.5, -0.2]
+    deterministic = [mode for mode in lowp.ROUNDINGS if not mode.startswith("stochastic")]
+    rows = [
+        [f"`{mode}`", *(number(lowp.quantize(x, "float4_e2m1fn", rounding=mode)) for x in inputs)]
+        for mode in deterministic
+    ]
+    return markdown(["rounding", *(number(x) for x in inputs)], rows)
+
+
+def edges() -> str:
+    """Zeros, negatives and tiny values where formats lack a sign, a -0 or a zero."""
+    names = ["float8_e4m3fn", "float8_e4m3fnuz", "ue5m3", "float8_e8m0fnu", "int4"]
+    inputs = [("0", 0.0), ("-0", -0.0), ("-1e-9", -1e-9), ("-3", -3.0), ("1e-60", 1e-60)]
+    inputs += [("-infinity", float("-inf")), ("NaN", float("nan"))]
+    rows = []
+    for label, x in inputs:
+        for saturation in ("none", "finite"):
+            values = [number(lowp.quantize(x, n, saturation=saturation)) for n in names]
+            rows.append([label, f"`{saturation}`", *values])
+    return markdown(["input", "saturation", *(f"`{n}`" for n in names)], rows)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "formats": formats,
+    "short_formats": short_formats,
+    "saturations": saturations,
+    "ties": ties,
+    "edges": edges,
+}
+
+
+def main() -> int:
+    stale = []
+    for name in FILES:
+        path = ROOT / name
+        old = path.read_text()
+        new = PLACE.sub(lambda m: m[1] + TABLES[m[2]]() + m[3], old)
+        if new != old:
+            stale.append(name)
+            if "--check" not in sys.argv:
+                path.write_text(new)
+    verb = "out of date" if "--check" in sys.argv else "written"
+    print(f"{verb}: {', '.join(stale)}" if stale else "tables are up to date")
+    return int(bool(stale) and "--check" in sys.argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
