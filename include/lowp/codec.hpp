@@ -47,6 +47,8 @@ template <class F>
     return with_rounding(r, [&](auto mode) -> decltype(auto) {
         constexpr rounding R = decltype(mode)::value;
         if (p == path::aligned) return f(mode, std::integral_constant<path, path::aligned>{});
+        if (p == path::plain_aligned)
+            return f(mode, std::integral_constant<path, path::plain_aligned>{});
         if (p == path::renormalized)
             return f(mode, std::integral_constant<path, path::renormalized>{});
         if constexpr (R != rounding::stochastic_equal) {
@@ -58,10 +60,12 @@ template <class F>
     });
 }
 
-/// Calls f with the path of decoding, which rounds nothing.
+/// Calls f with the path that takes the place of p where only integers are wanted: for single
+/// values, which so are right whatever the thread's rounding direction and flush-to-zero say and
+/// usable in constant expressions, and for decoding, which rounds nothing.
 template <class F>
-[[gnu::always_inline]] constexpr decltype(auto) with_decoding(path p, F&& f) {
-    if (p == path::aligned) return f(std::integral_constant<path, path::aligned>{});
+[[gnu::always_inline]] constexpr decltype(auto) with_integer_path(path p, F&& f) {
+    if (without_plain(p) == path::aligned) return f(std::integral_constant<path, path::aligned>{});
     if (p == path::renormalized) return f(std::integral_constant<path, path::renormalized>{});
     return f(std::integral_constant<path, path::shifted>{});
 }
@@ -105,7 +109,7 @@ public:
     /// the format has one. `random`: 32 random bits, of which stochastic modes take the upper N.
     [[nodiscard]] constexpr T quantize(T x, std::uint32_t random = 0) const {
         const auto bits = __builtin_bit_cast(word, x);
-        return detail::with_variant(plan_.rounding, integer_path(), [&](auto mode, auto path) {
+        return with_mode_and_path([&](auto mode, auto path) {
             return __builtin_bit_cast(
                 T, detail::quantize_lanes<lanes, decltype(mode)::value, decltype(path)::value>(
                        plan_, bits, random));
@@ -117,7 +121,7 @@ public:
         if (x != x && !format_.has_nan())
             throw std::invalid_argument("lowp::encode: the format has no NaN; got NaN");
         const auto bits = __builtin_bit_cast(word, x);
-        return detail::with_variant(plan_.rounding, integer_path(), [&](auto mode, auto path) {
+        return with_mode_and_path([&](auto mode, auto path) {
             return static_cast<code_type>(
                 detail::encode_lanes<lanes, decltype(mode)::value, decltype(path)::value>(
                     plan_, bits, random));
@@ -126,7 +130,7 @@ public:
 
     /// The value of a code; bits above the format's are ignored. A NaN code gives a quiet NaN.
     [[nodiscard]] constexpr T decode(code_type code) const {
-        return detail::with_decoding(plan_.path, [&](auto path) {
+        return detail::with_integer_path(plan_.path, [&](auto path) {
             return __builtin_bit_cast(T, detail::decode_lanes<lanes, decltype(path)::value>(
                                              plan_, static_cast<word>(code)));
         });
@@ -140,12 +144,12 @@ private:
     using lanes = detail::value_lanes<T>;
     using word = typename detail::carrier<T>::word;
 
-    // Single values go by integers: they are right whatever the thread's rounding direction and
-    // flush-to-zero say, and usable in constant expressions.
-    [[nodiscard]] constexpr detail::path integer_path() const {
-        const bool is_sum =
-            plan_.path == detail::path::sum || plan_.path == detail::path::plain_sum;
-        return is_sum ? detail::path::shifted : plan_.path;
+    template <class F>
+    [[nodiscard]] constexpr decltype(auto) with_mode_and_path(F&& f) const {
+        return detail::with_rounding(plan_.rounding, [&](auto mode) -> decltype(auto) {
+            return detail::with_integer_path(
+                plan_.path, [&](auto path) -> decltype(auto) { return f(mode, path); });
+        });
     }
 
     lowp::format format_;

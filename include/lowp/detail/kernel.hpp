@@ -326,11 +326,16 @@ template <class L, rounding R, path P>
     const auto sign = x.bits ^ x.magnitude;
     typename L::word result{};
     typename L::mask is_over{};
-    if constexpr (P == path::plain_sum) {
-        const auto value = round_in_float<L, R>(c, x, random).value;
-        const auto over = L::less(L::set(c.limit_value_positive), value);
-        result = L::select(over, L::set(c.values.over_positive), value) | sign;
-        return L::select(is_nan<L>(x), x.bits, result);
+    if constexpr (P == path::plain_sum || P == path::plain_aligned) {
+        if constexpr (P == path::plain_sum) {
+            const auto value = round_in_float<L, R>(c, x, random).value;
+            const auto over = L::less(L::set(c.limit_value_positive), value);
+            result = L::select(over, L::set(c.values.over_positive), value);
+        } else {
+            const auto code = round_on_line<L, R, path::aligned>(c, x, random);
+            result = magnitude_of_code<L, path::aligned>(c, code);
+        }
+        return L::select(L::less(L::set(c.last_rounded), x.magnitude), x.bits, result | sign);
     }
     if constexpr (P == path::sum) {
         const auto value = round_in_float<L, R>(c, x, random).value;

@@ -124,8 +124,7 @@ struct loops {
     static void encode(const plan<T>& c, const T* x, void* codes, int code_bytes,
                        const std::uint32_t* random, std::size_t n) {
         with_variant(c.rounding, c.path, [&](auto mode, auto way) {
-            constexpr path P =
-                decltype(way)::value == path::plain_sum ? path::sum : decltype(way)::value;
+            constexpr path P = without_plain(decltype(way)::value);
             const auto run = [&](std::size_t i, std::size_t count, word* to) {
                 encode_loop<L, decltype(mode)::value, P>(
                     c, x + i, to, random == nullptr ? nullptr : random + i, count);
@@ -144,7 +143,7 @@ struct loops {
     }
 
     static void decode(const plan<T>& c, const void* codes, int code_bytes, T* y, std::size_t n) {
-        with_decoding(c.path, [&](auto path) {
+        with_integer_path(c.path, [&](auto path) {
             constexpr auto P = decltype(path)::value;
             if (code_bytes == sizeof(word))
                 return decode_loop<L, P>(c, static_cast<const word*>(codes), y, n);

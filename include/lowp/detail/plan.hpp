@@ -15,12 +15,18 @@ namespace lowp::detail {
 
 /// How a magnitude meets the line of codes: the cheapest way that is exact for the format.
 ///     sum           one float addition rounds it; exponents well inside the carrier's
-///     plain_sum     the same, where both signs mirror each other, infinity does as overflow, and
-///                   there is -0: the common case, with a third fewer operations; quantize only
 ///     aligned       the format has the carrier's exponents: a code is the upper bits of the float
 ///     shifted       the significand is shifted lane by lane; any format and rounding
 ///     renormalized  the same, where the format reaches into the carrier's subnormal numbers
-enum class path : std::uint8_t { sum, plain_sum, aligned, shifted, renormalized };
+/// The plain ones are for quantize in the common case, with a third fewer operations: both signs
+/// mirror each other, infinity stays or does as overflow, there is -0; plain_aligned also needs that
+/// the float's own overflow is the format's.
+enum class path : std::uint8_t { sum, plain_sum, aligned, plain_aligned, shifted, renormalized };
+
+[[nodiscard]] constexpr path without_plain(path p) {
+    if (p == path::plain_sum) return path::sum;
+    return p == path::plain_aligned ? path::aligned : p;
+}
 
 /// What a conversion gives where it does not give the rounded value: as float bits, or as a code.
 template <class Word>
@@ -54,7 +60,8 @@ struct plan {
     word first_over = 0;  ///< the value after the larger limit: it and all above overflow
 
     specials<word> values, codes;
-    word zero_sign = 0;  ///< sign bit of the carrier if the format has -0
+    word last_rounded = 0;  ///< plain paths: larger floats, NaN among them, stay as they are
+    word zero_sign = 0;     ///< sign bit of the carrier if the format has -0
     word nan_code = 0;
 
     // Codes: sign-magnitude adds a bit, two's complement negates.
@@ -124,7 +131,8 @@ template <class T>
     using c = carrier<T>;
     const int low_field = f.emin() + c::bias;
     if (f.has_subnormals && low_field == 1) return path::aligned;
-    if (low_field < 1) return path::renormalized;
+    // Without subnormals, those of the carrier lie in the gap, and need their own exponents.
+    if (low_field < (f.has_subnormals ? 1 : 2)) return path::renormalized;
     const int shift = c::mantissa - f.mantissa_bits;
     const int top = f.exponent_bits == 0 ? f.emin() : f.emax();
     const bool is_inside =
@@ -133,6 +141,26 @@ template <class T>
     const bool is_far_up = shift + low_field >= c::mantissa + 1 + 34;
     const bool has_fast_mode = !is_stochastic(r) || (is_far_up && r != rounding::stochastic_equal);
     return is_inside && has_fast_mode ? path::sum : path::shifted;
+}
+
+/// The plain variant of the path, where its conditions hold.
+template <class T>
+[[nodiscard]] constexpr path with_plain(const plan<T>& c, const projection& p, const format& f) {
+    using word = typename carrier<T>::word;
+    constexpr word sign_bit = word{1} << (carrier<T>::width - 1);
+    constexpr word infinity = float_bits<T>(std::numeric_limits<double>::infinity());
+    const auto& v = c.values;
+    const bool inf_stays = v.inf_positive == infinity && v.inf_negative == (infinity | sign_bit);
+    const bool inf_overflows =
+        v.inf_positive == v.over_positive && v.inf_negative == v.over_negative;
+    const bool mirrored = c.zero_sign != 0 && v.over_negative == (v.over_positive | sign_bit);
+    if (c.path == path::sum && mirrored && (inf_stays || inf_overflows)) return path::plain_sum;
+    // to_odd steps past an even largest code, where it should stay.
+    const bool steps_past = p.rounding == rounding::to_odd && (c.max_code & 1) == 0;
+    const bool overflows_alike = f.has_inf && p.saturation == saturation::none && !steps_past &&
+                                 (c.max_code + 1) << c.shift == infinity;
+    if (c.path == path::aligned && c.zero_sign != 0 && overflows_alike) return path::plain_aligned;
+    return c.path;
 }
 
 /// The constants of converting carrier T to and from `f`. f: valid and f.fits<T>().
@@ -179,11 +207,9 @@ template <class T>
     fill(true, true, c.values.inf_negative, c.codes.inf_negative);
 
     c.zero_sign = f.is_signed && f.has_neg_zero ? sign_bit : 0;
-    if (c.path == path::sum && c.zero_sign != 0 &&
-        c.values.over_positive == c.values.inf_positive &&
-        c.values.over_negative == c.values.inf_negative &&
-        c.values.over_negative == (c.values.over_positive | sign_bit))
-        c.path = path::plain_sum;
+    c.path = with_plain(c, p, f);
+    c.last_rounded = float_bits<T>(std::numeric_limits<double>::infinity());
+    if (c.values.inf_positive == c.last_rounded) --c.last_rounded;  // infinity stays as it is
     c.nan_code = f.has_nan() ? static_cast<word>(f.nan_code()) : 0;
     c.code_mask = static_cast<word>(f.code_mask());
     c.sign_mask = static_cast<word>(f.sign_mask());
