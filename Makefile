@@ -99,7 +99,8 @@ test-python: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/extra-test $(STAMPS
 	$(say) "ruff, mypy and stubtest"
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@MYPYPATH=bindings $(BIN)/stubtest lowp._core --mypy-config-file pyproject.toml
+	@MYPYPATH=bindings $(BIN)/stubtest lowp._core --mypy-config-file pyproject.toml \
+	    --allowlist tests/hygiene/stubtest_allowlist.txt
 	$(say) "Python tests"
 	@$(BIN)/python -m pytest -q -m 'not slow'
 

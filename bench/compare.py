@@ -13,9 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 import lowp
+import numpy as np
 
 REPETITIONS = 5
 LONGEST = 2.0  # seconds: slower peers get a part of the array

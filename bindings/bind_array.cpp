@@ -80,32 +80,39 @@ projection to_projection(const arguments& a) {
             to_small(a.random_bits, "random_bits", 1, 32)};
 }
 
-using random_array = py::array_t<std::uint32_t, py::array::c_style>;
-
-/// Options of a call; `n` elements, whose random integers must be a C-contiguous uint32 array.
-options to_options(const arguments& a, std::size_t n) {
-    options o = dispatch::options();
-    o.source = {to_word(a.seed, "seed"), to_word(a.stream, "stream"),
-                from_name<generator>(a.generator, generator_names, "generator")};
-    o.threads = to_threads(a.threads);
-    if (a.random.is_none()) return o;
-    if (!py::isinstance<random_array>(a.random))
-        throw py::type_error(
-            "random must be a C-contiguous uint32 array, one integer below "
-            "2**random_bits an element");
-    const auto random = py::reinterpret_borrow<random_array>(a.random);
-    o.random = {random.data(), static_cast<std::size_t>(random.size())};
-    if (o.random.size() != n || n == 0) {
-        if (o.random.size() == n) o.random = {};
-        else
-            throw py::value_error("random must have one integer an element, " + std::to_string(n) +
-                                  "; got " + std::to_string(o.random.size()));
-    }
-    return o;
+random_source to_source(const arguments& a) {
+    return {to_word(a.seed, "seed"), to_word(a.stream, "stream"),
+            from_name<generator>(a.generator, generator_names, "generator")};
 }
 
 template <class T>
 using plain = py::array_t<T, py::array::c_style>;
+
+/// Whether the loops can have x as it is. Subclasses of ndarray may mean more than their numbers.
+template <class T>
+bool is_plain(const py::object& x) {
+    return Py_TYPE(x.ptr()) == py::detail::npy_api::get().PyArray_Type_ &&
+           py::isinstance<plain<T>>(x);
+}
+
+template <class To, class From>
+bool same_shape(const plain<To>& a, const plain<From>& b) {
+    return a.ndim() == b.ndim() && std::equal(b.shape(), b.shape() + b.ndim(), a.shape());
+}
+
+/// Options of a call on x; nothing where lowp._arrays must look at the random integers.
+template <class T>
+std::optional<options> to_options(const arguments& a, const plain<T>& x) {
+    options o = dispatch::options();
+    o.source = to_source(a);
+    o.threads = to_threads(a.threads);
+    if (a.random.is_none()) return o;
+    if (!is_plain<std::uint32_t>(a.random)) return std::nullopt;
+    const auto random = py::reinterpret_borrow<plain<std::uint32_t>>(a.random);
+    if (!same_shape(random, x)) return std::nullopt;
+    o.random = {random.data(), static_cast<std::size_t>(random.size())};
+    return o;
+}
 
 template <class T>
 py::array::ShapeContainer shape_of(const plain<T>& x) {
@@ -117,11 +124,9 @@ py::array::ShapeContainer shape_of(const plain<T>& x) {
 template <class To, class From>
 std::optional<plain<To>> output(const py::object& out, const plain<From>& x) {
     if (out.is_none()) return plain<To>(shape_of(x));
-    if (!py::isinstance<plain<To>>(out)) return std::nullopt;
+    if (!is_plain<To>(out)) return std::nullopt;
     auto array = py::reinterpret_borrow<plain<To>>(out);
-    const bool fits = array.writeable() && array.ndim() == x.ndim() &&
-                      std::equal(x.shape(), x.shape() + x.ndim(), array.shape());
-    if (!fits) return std::nullopt;
+    if (!array.writeable() || !same_shape(array, x)) return std::nullopt;
     const auto* const from = reinterpret_cast<const char*>(x.data());
     const auto* const to = reinterpret_cast<const char*>(array.data());
     const bool overlaps = from < to + array.nbytes() && to < from + x.nbytes();
@@ -168,31 +173,28 @@ py::dict keywords(const arguments& a, const py::object& out) {
 template <class T>
 std::optional<py::object> quantize_array(const py::object& x, const arguments& a,
                                          const py::object& out) {
-    if (!py::isinstance<plain<T>>(x)) return std::nullopt;
+    if (!is_plain<T>(x)) return std::nullopt;
     const auto array = py::reinterpret_borrow<plain<T>>(x);
     const converter<T> c(to_format(a.format), to_projection(a));
-    const options o = to_options(a, static_cast<std::size_t>(array.size()));
+    const auto o = to_options(a, array);
     auto result = output<T>(out, array);
-    if (!result) return std::nullopt;
+    if (!o || !result) return std::nullopt;
     const auto to = mutable_view(*result);
-    unlocked(to.size(), [&] { lowp::quantize(view(array), to, c, o); });
+    unlocked(to.size(), [&] { lowp::quantize(view(array), to, c, *o); });
     return std::move(*result);
 }
 
 /// 32 random bits for a scalar: element 0 of the source, or R itself.
 std::uint32_t scalar_random(const arguments& a, const projection& p) {
+    const random_source source = to_source(a);
     if (!is_stochastic(p.rounding)) return 0;
-    if (!a.random.is_none()) {
-        const std::uint64_t last = (std::uint64_t{1} << p.random_bits) - 1;
-        const std::uint64_t r = to_word(a.random, "random");
-        if (r > last)
-            throw py::value_error("random must be below 2**random_bits = " +
-                                  std::to_string(last + 1) + "; got " + std::to_string(r));
-        return static_cast<std::uint32_t>(r) << (32 - p.random_bits);
-    }
-    const random_source source{to_word(a.seed, "seed"), to_word(a.stream, "stream"),
-                               from_name<generator>(a.generator, generator_names, "generator")};
-    return source(0);
+    if (a.random.is_none()) return source(0);
+    const std::uint64_t last = (std::uint64_t{1} << p.random_bits) - 1;
+    const std::uint64_t r = to_word(a.random, "random");
+    if (r > last)
+        throw py::value_error("random must be below 2**random_bits = " + std::to_string(last + 1) +
+                              "; got " + std::to_string(r));
+    return static_cast<std::uint32_t>(r) << (32 - p.random_bits);
 }
 
 py::object quantize_object(const py::object& x, const py::object& f, const py::object& r,
@@ -212,9 +214,16 @@ py::object quantize_object(const py::object& x, const py::object& f, const py::o
 
 // ---- encode -----------------------------------------------------------------------------------
 
-/// The code that a NaN becomes: None leaves it to the format.
+/// The code that a NaN becomes: None leaves it to the format, an int is a code, a float a value.
 std::optional<code_type> to_nan_code(const py::object& nan, const format& f) {
     if (nan.is_none()) return std::nullopt;
+    if (PyFloat_Check(nan.ptr())) {
+        const double value = PyFloat_AS_DOUBLE(nan.ptr());
+        if (value != quantize(value, f, {.saturation = saturation::finite}))
+            throw py::value_error("nan must be a value of " + name(f) + " or a code; got " +
+                                  std::string(py::repr(nan)));
+        return encode(value, f);
+    }
     const code_type code = to_word(nan, "nan");
     if ((code & ~f.code_mask()) != 0)
         throw py::value_error("nan must be a code of " + std::to_string(f.bits()) + " bits; got " +
@@ -226,19 +235,19 @@ template <class T, class Code>
 std::optional<py::object> encode_to(const plain<T>& x, const arguments& a, const py::object& nan,
                                     const py::object& out) {
     const converter<T> c(to_format(a.format), to_projection(a));
-    options o = to_options(a, static_cast<std::size_t>(x.size()));
-    o.nan_code = to_nan_code(nan, c.format());
+    auto o = to_options(a, x);
     auto result = output<Code>(out, x);
-    if (!result) return std::nullopt;
+    if (!o || !result) return std::nullopt;
+    o->nan_code = to_nan_code(nan, c.format());
     const auto to = mutable_view(*result);
-    unlocked(to.size(), [&] { lowp::encode(view(x), to, c, o); });
+    unlocked(to.size(), [&] { lowp::encode(view(x), to, c, *o); });
     return std::move(*result);
 }
 
 template <class T>
 std::optional<py::object> encode_array(const py::object& x, const arguments& a,
                                        const py::object& nan, const py::object& out) {
-    if (!py::isinstance<plain<T>>(x)) return std::nullopt;
+    if (!is_plain<T>(x)) return std::nullopt;
     const auto array = py::reinterpret_borrow<plain<T>>(x);
     int bits = to_format(a.format).bits();
     if (py::isinstance<py::array>(out))  // a wider integer than needed is welcome
@@ -286,7 +295,7 @@ std::optional<py::object> decode_to(const plain<Code>& codes, const format& f,
 template <class Code>
 std::optional<py::object> decode_array(const py::object& codes, const format& f,
                                        const py::dtype& dtype, const py::object& out, int threads) {
-    if (!py::isinstance<plain<Code>>(codes)) return std::nullopt;
+    if (!is_plain<Code>(codes)) return std::nullopt;
     const auto array = py::reinterpret_borrow<plain<Code>>(codes);
     if (dtype.num() == py::dtype::num_of<float>())
         return decode_to<Code, float>(array, f, out, threads);

@@ -144,18 +144,11 @@ void bind_identity(py::class_<format>& c) {
         .def("__hash__", &hash)
         .def("__repr__", [](const format& f) { return "lowp.format(\"" + name(f) + "\")"; })
         .def("__str__", [](const format& f) { return name(f); })
-        .def(py::pickle(
-            [](const format& f) {
-        return py::make_tuple(f.exponent_bits, f.mantissa_bits, f.bias, f.is_signed, f.has_inf,
-                              f.nan_codes, f.has_neg_zero, f.has_subnormals, f.has_zero,
-                              f.is_twos_complement);
-            },
-            [](const py::tuple& t) {
-        if (t.size() != 10) throw py::value_error("not the state of a lowp.Format");
-        return make_format(t[0].cast<int>(), t[1].cast<int>(), t[2].cast<int>(), t[3].cast<bool>(),
-                           t[4].cast<bool>(), t[5].cast<std::int64_t>(), t[6].cast<bool>(),
-                           t[7].cast<bool>(), t[8].cast<bool>(), t[9].cast<bool>());
-        }));
+        // By name: every descriptor has one, and names last.
+        .def("__reduce__", [](const format& f) {
+            return py::make_tuple(py::module_::import("lowp._core").attr("format"),
+                                  py::make_tuple(name(f)));
+        });
 }
 
 }  // namespace

@@ -22,6 +22,13 @@ bytes unpack_codes(const bytes& buffer, int bits, py::ssize_t count) {
     const std::span<const std::uint8_t> in(buffer.data(), static_cast<std::size_t>(buffer.size()));
     if (count < 0)
         throw py::value_error("count must not be negative; got " + std::to_string(count));
+    if (bits < 1 || bits > 8)
+        throw py::value_error("bits must be between 1 and 8; got " + std::to_string(bits));
+    const std::size_t expected = packed_size(static_cast<std::size_t>(count), bits);
+    if (in.size() != expected)  // before anything of that size is allocated
+        throw py::value_error(std::to_string(count) + " codes of " + std::to_string(bits) +
+                              " bits take " + std::to_string(expected) + " bytes; got " +
+                              std::to_string(in.size()));
     bytes out(count);
     const std::span<std::uint8_t> to(out.mutable_data(), static_cast<std::size_t>(count));
     const py::gil_scoped_release unlocked;

@@ -61,6 +61,9 @@ def main() -> int:
     memory.mkdir(exist_ok=True)
     programs = [Path(p) for p in (options.build / "exhaustive.txt").read_text().split()]
     jobs = [(program, case) for program in programs for case in case_names(program)]
+    if not jobs:
+        print("there are no exhaustive tests")
+        return 0
     with ThreadPoolExecutor(options.jobs) as pool:
         ends = list(pool.map(lambda job: run_case(*job, memory, deadline), jobs))
 

@@ -81,7 +81,7 @@ def short_formats() -> str:
 
 
 def saturations() -> str:
-    """What 1000 and infinity become in formats with an infinity, with NaN only, and with neither."""
+    """What 1000 and infinity become with an infinity, with NaN only, and with neither."""
     kinds = ["float8_e4m3", "float8_e4m3fn", "float4_e2m1fn"]
     rows = []
     for mode in lowp.ROUNDINGS:

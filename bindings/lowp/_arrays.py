@@ -25,7 +25,7 @@ def _is_bfloat16(dtype: np.dtype[Any]) -> bool:
 
 def _half_format(dtype: np.dtype[Any]) -> _core.Format | None:
     """The format of a 16-bit float dtype, whose codes its arrays hold."""
-    if dtype == np.float16:
+    if dtype.newbyteorder("=") == np.float16:
         return _core.format("float16")
     return _core.format("bfloat16") if _is_bfloat16(dtype) else None
 
@@ -36,8 +36,8 @@ def _from_dlpack(x: Any) -> Array:
     except (BufferError, RuntimeError, TypeError) as error:
         kind = f"{type(x).__module__}.{type(x).__name__}"
         raise TypeError(
-            f"{kind} cannot be read as a NumPy array ({error}); pass a CPU tensor of dtype float32, "
-            "float64 or float16, detached from any gradient"
+            f"{kind} cannot be read as a NumPy array ({error}); pass a CPU tensor of dtype "
+            "float32, float64 or float16, detached from any gradient"
         ) from error
 
 
@@ -81,7 +81,7 @@ def _to_carrier(x: Array, what: str = "x") -> Array:
         codes = np.ascontiguousarray(x).view(np.uint16)
         native = codes if x.dtype.isnative else codes.byteswap()
         return np.asarray(_core.decode(native, half, dtype=np.float32)).reshape(x.shape)
-    if x.dtype not in (np.float32, np.float64):
+    if x.dtype.newbyteorder("=") not in (np.float32, np.float64):
         raise _refuse(x.dtype, what)
     # ascontiguousarray makes one dimension of none.
     return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")).reshape(x.shape)
@@ -181,8 +181,6 @@ def encode(x: Any, fmt: Any, *, nan: Any, random: Any, out: Any, **options: Any)
             dtype = out.dtype if wide_enough else dtype
         _check_out(out, array.shape, dtype, f"uint{dtype.itemsize * 8} or wider")
     plain = _to_carrier(array)
-    if nan is not None and not isinstance(nan, int):
-        nan = _core.encode(float(nan), target)
     words = _plain_random(random, array.shape)
     codes = np.asarray(_core.encode(plain, target, nan=nan, random=words, **options))
     return _result(codes.astype(dtype, copy=False), x, out)
@@ -193,7 +191,7 @@ def decode(codes: Any, fmt: Any, *, dtype: Any, out: Any, threads: Any) -> Any:
     source = _core.format(fmt)
     dtype = np.dtype(dtype)
     half = _half_format(dtype)
-    if half is None and dtype not in (np.float32, np.float64):
+    if half is None and dtype.newbyteorder("=") not in (np.float32, np.float64):
         raise _refuse(dtype, "dtype")
     _check_half_holds(source, dtype)
     array = as_array(codes, "codes")

@@ -1,8 +1,7 @@
 """A format of one's own: five bits, three of them exponent, no infinity, one NaN."""
 
-import numpy as np
-
 import lowp
+import numpy as np
 
 mine = lowp.Format(exponent_bits=3, mantissa_bits=1, bias=3, nan_codes=1)
 print(f"{mine}: {mine.bits} bits, {mine.finite_values} values")

@@ -86,7 +86,7 @@ void check_fits(const format& f) {
             std::string("lowp: ") + carrier_name<T>() +
             " does not hold every value of the format (" + std::to_string(f.precision()) +
             " significant bits, exponents " + std::to_string(f.min_quantum_exponent()) + " to " +
-            std::to_string(f.emax()) + "); pass float64");
+            std::to_string(f.emax()) + "); use float64");
 }
 
 }  // namespace detail

@@ -171,9 +171,8 @@ struct format {
     template <class Carrier>
     [[nodiscard]] constexpr bool fits() const {
         using limits = std::numeric_limits<Carrier>;
-        return precision() <= limits::digits && emax() < limits::max_exponent &&
-               (has_subnormals ? min_quantum_exponent() : emin()) >=
-                   limits::min_exponent - limits::digits;
+        return mantissa_bits < limits::digits && emax() < limits::max_exponent &&
+               min_quantum_exponent() >= limits::min_exponent - limits::digits;
     }
 
     /// Throws std::invalid_argument where the fields contradict each other, naming the field.
@@ -195,6 +194,9 @@ struct format {
             fail("a format without zero has no subnormals: set has_subnormals=false");
         if (!has_subnormals && exponent_bits == 0)
             fail("fixed point (exponent_bits 0) is made of subnormals: set has_subnormals=true");
+        if (min_positive_code() > max_code())
+            fail("no finite value but zero is left: lower nan_codes, drop has_inf, or set "
+                 "has_subnormals=true");
         if (is_twos_complement &&
             (exponent_bits != 0 || !is_signed || has_inf || nan_codes != 0 || has_neg_zero))
             fail("two's complement needs exponent_bits 0, a sign, no infinity, no NaN and no -0");

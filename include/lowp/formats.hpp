@@ -51,6 +51,16 @@ inline constexpr std::array registry{
 };
 // clang-format on
 
+/// Short names that are understood, but not printed.
+inline constexpr std::array<std::array<std::string_view, 2>, 6> aliases{{
+    {"fp64", "float64"},
+    {"fp32", "float32"},
+    {"tf32", "tensorfloat32"},
+    {"bf16", "bfloat16"},
+    {"fp16", "float16"},
+    {"half", "float16"},
+}};
+
 namespace detail {
 
 // The value of a registered name, for the constants below; a misspelt name does not compile.
@@ -117,6 +127,7 @@ inline constexpr std::array modifiers{
     modifier{"nz", &format::has_neg_zero},
     modifier{"sub", &format::has_subnormals},
     modifier{"zero", &format::has_zero},
+    modifier{"twos", &format::is_twos_complement},
 };
 
 // Reads a name from the left; every take_* leaves the text alone where it does not match.
@@ -323,6 +334,7 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
         return std::min(whole, detail::edit_distance(text, entry.substr(bar + 1)));
     };
     std::vector<std::string> names;
+    names.reserve(registry.size());
     for (const named_format& entry : registry) names.emplace_back(entry.name);
     std::stable_sort(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
         return distance(a) < distance(b);
@@ -332,14 +344,16 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 /// The format that a name means. Grammar, in this order:
-///     a name of `registry`                          float8_e4m3fn, bfloat16, mxint8
+///     a name of `registry` or an alias              float8_e4m3fn, bfloat16, mxint8; bf16
 ///     p3109_k{K}p{P}{s|u}{e|f}                      p3109_k6p3uf
 ///     [u]int{n}, [u]q{m}.{f}                        int4, q3.4 (two's complement, 8 bits)
 ///     [u]e{E}m{M}[b{bias}][fn|fnuz|f][_modifiers]   e5m10, e4m3b11fnuz, ue5m3, e4m3fn_nosub
 /// No kind means IEEE layout (signed) or a scale format (unsigned: one NaN at the top, no infinity);
 /// `f` means that every code is a number. Modifiers: _nan{count}, _[no]inf, _[no]nz, _[no]sub,
-/// _[no]zero. Throws std::invalid_argument with the nearest names, or with what contradicts.
+/// _[no]zero, _[no]twos. Throws std::invalid_argument with the nearest names, or with what contradicts.
 [[nodiscard]] inline format parse_format(std::string_view text) {
+    for (const auto& [alias, meant] : aliases)
+        if (alias == text) text = meant;
     for (const named_format& entry : registry)
         if (entry.name == text) return entry.format;
     std::optional<format> f = detail::parse_p3109(text);

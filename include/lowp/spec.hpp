@@ -103,7 +103,7 @@ struct outcome {
                                      std::uint32_t random = 0) {
     if (std::isnan(x)) return {outcome::kind::nan, false, 0};
     const exact magnitude = std::fabs(static_cast<exact>(x));
-    const bool negative = std::signbit(x) || (magnitude == 0 && !f.has_zero);
+    const bool negative = std::signbit(x) || (magnitude == 0 && !f.has_zero && !f.is_signed);
     const auto largest = limit(f, negative);
     if (std::isinf(x) || !largest || magnitude >= on_line(f, successor(f, *largest)))
         return beyond(f, p, negative, std::isinf(x));
@@ -127,7 +127,7 @@ struct outcome {
 
 /// Value of an outcome: float64 holds each exactly.
 [[nodiscard]] inline double value(const format& f, const outcome& o) {
-    double magnitude = static_cast<double>(on_line(f, o.magnitude));
+    auto magnitude = static_cast<double>(on_line(f, o.magnitude));
     if (o.what == outcome::kind::nan) return std::numeric_limits<double>::quiet_NaN();
     if (o.what == outcome::kind::infinite) magnitude = std::numeric_limits<double>::infinity();
     return o.negative ? -magnitude : magnitude;

@@ -40,13 +40,13 @@ MAP = "lowp"  # includes every header but these:
 NOT_IN_MAP = {"lowp", "spec", "dispatch", "eigen"}
 
 LANES = r"include/lowp/detail/lanes\.hpp"
-CONTROL = r"include/lowp/detail/(lanes|environment)\.hpp"
+CONTROL = r"include/lowp/detail/(lanes|environment)\.hpp|(bench|tests)/.*"
 # (what, a pattern of the text, where it is allowed)
 BOUNDARIES = [
     ("xsimd", r"#\s*include\s*<xsimd/", LANES),
     ("Python", r"#\s*include\s*<(pybind11/|Python\.h)", r"bindings/.*"),
     ("the CPU", r"<cpuid\.h>|__builtin_cpu_|getauxval", r"(src|bench)/.*"),
-    ("intrinsics", r"#\s*include\s*<(\w*mmintrin|immintrin|arm_neon)\.h>", CONTROL + r"|bench/.*"),
+    ("intrinsics", r"#\s*include\s*<(\w*mmintrin|immintrin|arm_neon)\.h>", CONTROL),
     ("the definition", r"#\s*include\s*[<\"]lowp/spec\.hpp", r"(tests|bindings|bench|docs)/.*"),
 ]
 INCLUDE = re.compile(r'^\s*#\s*include\s*[<"]lowp/([\w/]+)\.hpp[>"]', re.MULTILINE)

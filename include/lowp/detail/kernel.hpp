@@ -20,8 +20,8 @@
 
 namespace lowp::detail {
 
-/// A float taken apart: its magnitude's bits, and whether it lies on the negative side (in a format
-/// without zero, zero does).
+/// A float taken apart: its magnitude's bits, and whether it lies on the negative side (in an
+/// unsigned format without zero, zero does).
 template <class L>
 struct operand {
     typename L::word bits, magnitude;
@@ -183,6 +183,7 @@ template <class L, path P>
 [[gnu::always_inline]] constexpr typename L::word magnitude_of_code(
     const plan<typename L::element>& c, typename L::word code) {
     constexpr int mantissa = plan<typename L::element>::mantissa;
+    constexpr auto magnitude_bits = ~typename plan<typename L::element>::word{0} >> 1;
     if constexpr (P == path::aligned) return L::shift_left(code, c.shift);
     const auto one = L::set(1);
     const auto low_field = L::set(c.low_field);
@@ -191,7 +192,9 @@ template <class L, path P>
         const auto fraction = L::shift_left(line, c.shift);
         const auto normal = fraction + L::shift_left(low_field - one, mantissa);
         const auto smallest = L::shift_left(low_field, mantissa);
-        const auto subnormal = L::difference(fraction + smallest, smallest);
+        // x - x is -0 where the thread rounds downward, as single values must not.
+        const auto subnormal =
+            L::difference(fraction + smallest, smallest) & L::set(magnitude_bits);
         return L::select(L::less(line, L::set(c.hidden)), subnormal, normal);
     }
     // 2^emin may be a subnormal float: shift the significand into place.

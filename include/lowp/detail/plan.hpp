@@ -52,7 +52,7 @@ struct plan {
     word first = 0;          ///< code line before the first code: `hidden` without zero, else 0
     word gap_shift = 0;      ///< further shift below 2^emin without subnormals
     word gap_step = 1;       ///< code step away from zero below 2^emin
-    word zero_is_below = 0;  ///< 1 in formats without zero, else 0
+    word zero_is_below = 0;  ///< 1 in unsigned formats without zero, else 0
 
     // Limits of the rounded magnitude, as codes and, for path::sum, as float bits.
     word limit_positive = 0, limit_negative = 0;  ///< signed; -1: no value on that side
@@ -65,7 +65,7 @@ struct plan {
     word nan_code = 0;
 
     // Codes: sign-magnitude adds a bit, two's complement negates.
-    word code_mask = 0, sign_mask = 0, magnitude_mask = 0;
+    word code_mask = 0, sign_mask = 0;
     word negate_flip = 0, negate_add = 0;
     word max_code = 0, inf_code = 0, smallest_code = 0;
     word neg_zero_code = 0;  ///< what -0 becomes
@@ -163,15 +163,11 @@ template <class T>
     return c.path;
 }
 
-/// The constants of converting carrier T to and from `f`. f: valid and f.fits<T>().
-template <class T>
-[[nodiscard]] constexpr plan<T> make_plan(const format& f, const projection& p = {}) {
-    using word = typename carrier<T>::word;
-    constexpr word sign_bit = word{1} << (carrier<T>::width - 1);
-    plan<T> c;
-    c.rounding = p.rounding;
-    c.path = choose_path<T>(f, p.rounding);
+// The parts of a plan, in the order in which they are worked out.
 
+template <class T>
+constexpr void set_line(plan<T>& c, const format& f) {
+    using word = typename carrier<T>::word;
     c.shift = carrier<T>::mantissa - f.mantissa_bits;
     c.mantissa_bits = f.mantissa_bits;
     c.low_field = static_cast<word>(f.emin() + carrier<T>::bias);
@@ -179,54 +175,82 @@ template <class T>
     c.first = f.has_zero ? 0 : c.hidden;
     c.gap_shift = f.has_subnormals ? 0 : static_cast<word>(f.mantissa_bits);
     c.gap_step = f.has_subnormals ? 1 : c.hidden;
-    c.zero_is_below = f.has_zero ? 0 : 1;
+    c.zero_is_below = f.has_zero || f.is_signed ? 0 : 1;
+}
 
+template <class T>
+constexpr void set_limits(plan<T>& c, const format& f) {
+    using word = typename carrier<T>::word;
     c.max_code = static_cast<word>(f.max_code());
     c.limit_positive = c.max_code;
     c.limit_negative = f.is_twos_complement ? c.max_code + 1
                        : f.is_signed        ? c.max_code
                        : f.has_zero         ? 0
                                             : static_cast<word>(-1);
-    if (c.path == path::sum) {
-        const code_type last = std::max(c.limit_positive, c.limit_negative);
-        c.first_over =
-            float_bits<T>((f.is_twos_complement ? -f.lowest() : f.max()) + quantum_at(f, last));
-        c.limit_value_positive = float_bits<T>(f.max());
-        c.limit_value_negative = float_bits<T>(f.is_signed ? -f.lowest() : 0);
-    }
+    if (c.path != path::sum) return;
+    const double lowest = f.is_signed ? -f.lowest() : 0;
+    const code_type last = std::max(c.limit_positive, c.limit_negative);
+    c.first_over = float_bits<T>(std::max(f.max(), lowest) + quantum_at(f, last));
+    c.limit_value_positive = float_bits<T>(f.max());
+    c.limit_value_negative = float_bits<T>(lowest);
+}
 
+template <class T>
+constexpr void set_specials(plan<T>& c, const format& f, const projection& p) {
+    using word = typename carrier<T>::word;
+    constexpr word sign_bit = word{1} << (carrier<T>::width - 1);
     const auto fill = [&](bool negative, bool infinite, word& value, word& code) {
         const special s = beyond(f, p, negative, infinite);
-        value = float_bits<T>(special_value(f, s, negative)) |
-                (negative && s == special::nan ? sign_bit : 0);
+        const word nan_sign = negative && s == special::nan ? sign_bit : 0;
+        value = float_bits<T>(special_value(f, s, negative)) | nan_sign;
         code = static_cast<word>(special_code(f, s, negative));
     };
     fill(false, false, c.values.over_positive, c.codes.over_positive);
     fill(true, false, c.values.over_negative, c.codes.over_negative);
     fill(false, true, c.values.inf_positive, c.codes.inf_positive);
     fill(true, true, c.values.inf_negative, c.codes.inf_negative);
-
     c.zero_sign = f.is_signed && f.has_neg_zero ? sign_bit : 0;
-    c.path = with_plain(c, p, f);
     c.last_rounded = float_bits<T>(std::numeric_limits<double>::infinity());
     if (c.values.inf_positive == c.last_rounded) --c.last_rounded;  // infinity stays as it is
+}
+
+template <class T>
+constexpr void set_codes(plan<T>& c, const format& f) {
+    using word = typename carrier<T>::word;
     c.nan_code = f.has_nan() ? static_cast<word>(f.nan_code()) : 0;
     c.code_mask = static_cast<word>(f.code_mask());
     c.sign_mask = static_cast<word>(f.sign_mask());
-    c.magnitude_mask = static_cast<word>(f.magnitude_mask());
     c.negate_flip = f.is_twos_complement ? ~word{0} : 0;
     c.negate_add = f.is_twos_complement ? 1 : c.sign_mask;
     c.inf_code = f.has_inf ? static_cast<word>(f.inf_code()) : c.max_code;
     c.smallest_code = static_cast<word>(f.min_positive_code());
     c.neg_zero_code = f.has_neg_zero ? c.sign_mask : 0;
     c.neg_zero_nan = f.nan_at_neg_zero() ? c.sign_mask : ~word{0};
+}
 
-    c.random_shift = 32 - p.random_bits;
-    const int below = carrier<T>::width - p.random_bits;  // bits of a tail under R's last
+template <class T>
+constexpr void set_random(plan<T>& c, int random_bits) {
+    using word = typename carrier<T>::word;
+    c.random_shift = 32 - random_bits;
     c.random_mask = word{0xFFFFFFFFU} >> c.random_shift << c.random_shift;
+    const int below = carrier<T>::width - random_bits;  // bits of a tail under R's last
     c.half_high = below > 0 ? word{1} << (below - 1) : 0;
-    c.half_low = below > 0 ? 0 : sign_bit;
+    c.half_low = below > 0 ? 0 : word{1} << (carrier<T>::width - 1);
     c.borrow = below > 0 ? 1 : 0;
+}
+
+/// The constants of converting carrier T to and from `f`. f: valid and f.fits<T>().
+template <class T>
+[[nodiscard]] constexpr plan<T> make_plan(const format& f, const projection& p = {}) {
+    plan<T> c;
+    c.rounding = p.rounding;
+    c.path = choose_path<T>(f, p.rounding);
+    set_line(c, f);
+    set_limits(c, f);
+    set_specials(c, f, p);
+    set_codes(c, f);
+    set_random(c, p.random_bits);
+    c.path = with_plain(c, p, f);
     return c;
 }
 

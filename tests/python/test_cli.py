@@ -1,0 +1,479 @@
+"""The command line: what each command prints, its JSON, its exit codes and its messages."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import lowp
+import numpy as np
+import pytest
+
+pytest.importorskip("typer")
+pytest.importorskip("rich")
+
+from lowp import _cli_app, _cli_error, _cli_formats, _cli_show, readers
+from typer.testing import CliRunner
+
+
+def runner() -> CliRunner:
+    """A runner that keeps standard error apart, as it does of itself since click 8.2."""
+    try:
+        return CliRunner(mix_stderr=False)  # type: ignore[call-arg]
+    except TypeError:
+        return CliRunner()
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    """Exit code, standard output and standard error of a command."""
+    result = runner().invoke(_cli_app.app, list(arguments))
+    return result.exit_code, result.stdout, result.stderr
+
+
+def run_json(*arguments: str) -> Any:
+    """The JSON of a command that must succeed."""
+
+    def no_constant(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    code, out, err = run(*arguments, "--json")
+    assert code == 0, err
+    return json.loads(out, parse_constant=no_constant)
+
+
+def fails(*arguments: str) -> str:
+    """The one line of a command that must be refused with exit code 2."""
+    code, out, err = run(*arguments)
+    assert (code, out) == (2, ""), (code, out, err)
+    assert err.startswith("lowp: ")
+    assert err.count("\n") == 1
+    return err
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Three tensors of floats, one of integers."""
+    path = tmp_path / "model.npz"
+    source = np.random.default_rng(3)
+    np.savez(
+        path,
+        **{
+            "large.weight": source.standard_normal((40, 50)).astype(np.float32),
+            "small.weight": (source.standard_normal(200) * 1e-3).astype(np.float32),
+            "wide.bias": np.array([1000.0, 1.0, 0.0, math.nan, math.inf], np.float64),
+            "steps": np.arange(4),
+        },
+    )
+    return path
+
+
+# ---- formats, info, values -----------------------------------------------------------------------
+
+
+def test_version_prints_the_version_of_the_package() -> None:
+    assert run("--version") == (0, f"lowp {lowp.__version__}\n", "")
+
+
+def test_formats_lists_every_registered_format_once() -> None:
+    code, out, _ = run("formats")
+    assert code == 0
+    data = run_json("formats")
+    assert [entry["name"] for entry in data] == list(lowp.formats())
+    for entry in data:
+        assert entry["name"] in out
+        assert entry["bits"] == lowp.format(entry["name"]).bits
+        assert entry["source"]
+
+
+def test_tables_in_files_are_not_cut_at_80_columns() -> None:
+    assert "…" not in run("formats")[1]
+
+
+def test_info_draws_the_bits_and_the_special_codes() -> None:
+    code, out, _ = run("info", "e4m3fn")
+    assert code == 0
+    for text in ("float8_e4m3fn", "S EEEE MMM", "0 1111 110", "448", "0x7f", "nan"):
+        assert text in out
+    data = run_json("info", "float8_e4m3fn")
+    assert data["layout"] == "S EEEE MMM"
+    assert data["codes"]["largest"] == {
+        "code": 0x7E,
+        "hex": "0x7e",
+        "binary": "0 1111 110",
+        "value": 448.0,
+    }
+
+
+@pytest.mark.parametrize("name", list(lowp.formats()))
+def test_info_of_every_format_shows_codes_that_decode_to_what_they_are_called(name: str) -> None:
+    f = lowp.format(name)
+    assert run("info", name)[0] == 0
+    codes = run_json("info", name)["codes"]
+    assert codes["largest"]["value"] == f.max
+    assert codes["lowest"]["value"] == f.lowest
+    smallest = "smallest normal" if f.exponent_bits else "smallest positive"
+    assert codes[smallest]["value"] == f.min_normal
+    assert ("NaN" in codes) == f.has_nan
+    assert ("infinity" in codes) == f.has_inf
+    assert ("zero" in codes) == f.has_zero
+
+
+def test_values_lists_every_code_of_a_small_format_in_order() -> None:
+    data = run_json("values", "float4_e2m1fn")
+    assert [entry["code"] for entry in data] == list(range(16))
+    assert [entry["value"] for entry in data[:8]] == [0, 0.5, 1, 1.5, 2, 3, 4, 6]
+    code, out, _ = run("values", "float4_e2m1fn")
+    assert code == 0
+    assert "1 11 1" in out
+
+
+def test_values_of_16_bits_are_plain_lines_one_a_code() -> None:
+    code, out, _ = run("values", "bfloat16")
+    assert code == 0
+    lines = out.splitlines()
+    assert len(lines) == 1 + 65536
+    assert lines[1 + 0x3F80].split() == ["0", "01111111", "0000000", "0x3f80", "1"]
+
+
+def test_values_of_wide_formats_need_a_limit() -> None:
+    assert "--limit" in fails("values", "float32")
+    assert len(run_json("values", "float32", "--limit", "3")) == 3
+
+
+def test_the_special_values_are_texts_in_json() -> None:
+    values = [entry["value"] for entry in run_json("values", "float8_e5m2")]
+    assert values[0x7C:0x80] == ["inf", "nan", "nan", "nan"]
+    assert values[0xFC] == "-inf"
+
+
+# ---- convert -------------------------------------------------------------------------------------
+
+
+def test_convert_takes_several_values_and_formats() -> None:
+    rows = run_json("convert", "0.3", "-0x1.8p-3", "--to", "e4m3fn", "--to", "float4_e2m1fn")
+    got = [(row["input"], row["format"], row["hex"], row["value"]) for row in rows]
+    assert got == [
+        (0.3, "float8_e4m3fn", "0x2a", 0.3125),
+        (-0.1875, "float8_e4m3fn", "0xa4", -0.1875),
+        (0.3, "float4_e2m1fn", "0x1", 0.5),
+        (-0.1875, "float4_e2m1fn", "0x8", 0.0),
+    ]
+    assert rows[0]["absolute_error"] == pytest.approx(0.0125)
+    assert rows[0]["relative_error"] == pytest.approx(0.0125 / 0.3)
+
+
+def test_convert_takes_negative_numbers_infinities_and_nan() -> None:
+    rows = run_json("convert", "-1", "-inf", "inf", "nan", "-0.0", "--to", "float8_e5m2")
+    assert [row["hex"] for row in rows[:3]] == ["0xbc", "0xfc", "0x7c"]
+    assert rows[3]["value"] == "nan"
+    assert rows[4]["hex"] == "0x80"
+
+
+def test_convert_takes_float64_input_exactly() -> None:
+    # 1 + 2^-8 + 2^-40 is above the tie of bfloat16; as a float32 it would be the tie, and go down.
+    (row,) = run_json("convert", "0x1.01000000010p0", "--to", "bfloat16")
+    assert row["value"] == 1.0078125
+
+
+def test_convert_uses_rounding_and_saturation() -> None:
+    (up,) = run_json("convert", "1.01", "--to", "e4m3fn", "--rounding", "toward_positive")
+    assert up["value"] == 1.125
+    (kept,) = run_json("convert", "1e9", "--to", "e4m3fn", "--saturation", "finite")
+    assert kept["value"] == 448
+
+
+def test_convert_draws_bits_in_fields() -> None:
+    assert "0 0101 010" in run("convert", "0.3", "--to", "e4m3fn")[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("abc", "is not a number"),
+        ("--roundnig", "is not a number"),
+        ("1e999", "beyond float64's largest"),
+        ("0x1p5000", "beyond float64's largest"),
+        ("1e-999", "below float64's smallest"),
+        ("", "is not a number"),
+    ],
+)
+def test_convert_refuses_what_is_no_float64(text: str, problem: str) -> None:
+    assert problem in fails("convert", text, "--to", "bfloat16")
+
+
+@pytest.mark.parametrize("text", ["0", "-0", "0x0p0", "0e5", "0.000", "5e-324", "1.7e308"])
+def test_zero_and_the_ends_of_float64_are_numbers(text: str) -> None:
+    value = _cli_formats.parse_number(text)
+    assert value == (float.fromhex(text) if "x" in text else float(text))
+
+
+def test_unknown_words_are_refused_with_the_nearest() -> None:
+    assert "float8_e4m3fn" in fails("convert", "1", "--to", "flot8_e4m3fn")
+    assert "toward_zero" in fails("convert", "1", "--to", "e4m3fn", "--rounding", "toward_zer")
+    assert "finite" in fails("convert", "1", "--to", "e4m3fn", "--saturation", "finit")
+    assert "float8_e5m2" in fails("info", "float8_e5m")
+
+
+def test_nan_into_a_format_without_nan_is_refused() -> None:
+    assert "float4_e2m1fn has no NaN" in fails("convert", "nan", "--to", "float4_e2m1fn")
+
+
+# ---- error ---------------------------------------------------------------------------------------
+
+
+def test_error_measures_each_tensor_as_lowp_error_does(model: Path) -> None:
+    report = run_json("error", str(model), "--format", "float8_e4m3fn")
+    (section,) = report["formats"]
+    with readers.open_tensors(model) as file:
+        for row in section["tensors"]:
+            e = lowp.error(file.load(row["tensor"]), "float8_e4m3fn", saturation="finite")
+            assert row["sqnr_db"] == e.sqnr_db
+            assert row["flushed"] == e.flushed
+            assert row["clipped"] == e.clipped
+            assert (row["nan_count"], row["inf_count"]) == (e.nan_count, e.inf_count)
+    assert [row["tensor"] for row in section["tensors"]] == [
+        "large.weight",
+        "small.weight",
+        "wide.bias",
+    ]
+    assert section["total"]["count"] == 2205
+    assert "not floating point" in report["skipped"]["steps"]
+    assert report["interrupted"] is False
+
+
+def test_error_shows_the_worst_tensors_and_a_total_a_format(model: Path) -> None:
+    code, out, _ = run("error", str(model), "--worst", "1", "--format", "e4m3fn")
+    assert code == 0
+    assert "worst 1 of 3 tensors" in out
+    assert "small.weight" in out
+    assert "large.weight" not in out
+    assert "total of 3 tensors" in out
+    assert "not measured: steps" in out
+    assert "large.weight" in run("error", str(model), "--all")[1]
+
+
+def test_error_compares_four_formats_where_none_is_named(model: Path) -> None:
+    report = run_json("error", str(model))
+    assert [f["format"] for f in report["formats"]] == list(_cli_error.DEFAULT_FORMATS)
+
+
+def test_include_exclude_and_min_size_choose_tensors(model: Path) -> None:
+    def names(*options: str) -> list[str]:
+        report = run_json("error", str(model), "--format", "e5m2", *options)
+        return [row["tensor"] for row in report["formats"][0]["tensors"]]
+
+    assert names("--include", "*.weight") == ["large.weight", "small.weight"]
+    assert names("--include", "*.weight", "--exclude", "small*") == ["large.weight"]
+    assert names("--min-size", "201") == ["large.weight"]
+    assert "no tensor to measure" in fails("error", str(model), "--include", "absent*")
+
+
+def test_scale_tensor_keeps_every_value_within_the_format(model: Path) -> None:
+    plain = run_json("error", str(model), "--format", "float4_e2m1fn")["formats"][0]
+    scaled = run_json("error", str(model), "--format", "float4_e2m1fn", "--scale", "tensor")
+    (section,) = scaled["formats"]
+    assert section["total"]["clipped"] == 0
+    assert section["total"]["sqnr_db"] > plain["total"]["sqnr_db"]
+    small = next(row for row in section["tensors"] if row["tensor"] == "small.weight")
+    with readers.open_tensors(model) as file:
+        amax = float(np.abs(file.load("small.weight")).max())
+    assert small["scale"] == pytest.approx(amax / 6, rel=1e-6)
+    assert small["scale"] * 6 >= amax
+
+
+@pytest.mark.parametrize("largest", [1e-44, 1e-30, 0.1, 1.0, 3.3e38])
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "float4_e2m1fn", "bfloat16", "int8"])
+def test_a_scale_is_a_float32_that_brings_amax_just_within_max(largest: float, name: str) -> None:
+    f = lowp.format(name)
+    x = np.array([largest, -largest / 3], np.float32)
+    (scale,) = _cli_error.tensor_scales([x], [f])
+    assert float(np.float32(scale)) == scale
+    assert np.abs(x / np.float32(scale)).max() <= f.max
+
+
+def test_zeros_and_empty_tensors_have_scale_one() -> None:
+    f = lowp.format("float4_e2m1fn")
+    for x in (np.zeros(3, np.float32), np.array([], np.float32), np.float32([math.nan])):
+        assert _cli_error.tensor_scales([x], [f]) == [1.0]
+
+
+def test_csv_json_and_plot_files_are_written(model: Path, tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib")
+    table, data, picture = tmp_path / "e.csv", tmp_path / "e.json", tmp_path / "e.png"
+    files = ("--csv", str(table), "--json-file", str(data), "--plot", str(picture))
+    code, _, err = run("error", str(model), "--format", "e4m3fn", "--format", "e5m2", *files)
+    assert code == 0, err
+    with table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    report = json.loads(data.read_text())
+    tensors = [row for section in report["formats"] for row in section["tensors"]]
+    assert [float(row["sqnr_db"]) for row in rows] == [float(t["sqnr_db"]) for t in tensors]
+    assert [row["shape"] for row in rows[:3]] == ["40x50", "200", "5"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("scale", ["none", "tensor"])
+def test_every_named_format_can_be_measured_and_drawn(
+    scale: str, model: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    options = [option for name in lowp.formats() for option in ("--format", name)]
+    picture = tmp_path / "all.png"
+    wide = ("--exclude", "wide*") if scale == "tensor" else ()
+    result = run("error", str(model), *options, "--scale", scale, "--plot", str(picture), *wide)
+    assert result[0] == 0, result[2]
+    assert picture.stat().st_size > 10_000
+
+
+def test_stochastic_rounding_gives_the_same_report_for_the_same_seed(model: Path) -> None:
+    how = ("error", str(model), "--format", "float4_e2m1fn", "--rounding", "stochastic_a")
+    assert run_json(*how, "--seed", "7") == run_json(*how, "--seed", "7")
+    assert run_json(*how, "--seed", "7") != run_json(*how, "--seed", "8")
+
+
+def test_bad_files_and_options_of_error_are_one_line(model: Path, tmp_path: Path) -> None:
+    assert "No such file" in fails("error", str(tmp_path / "absent.safetensors"))
+    bad = tmp_path / "bad.safetensors"
+    bad.write_bytes(b"\xff" * 20)
+    assert "bad.safetensors" in fails("error", str(bad))
+    assert "no installed package" in fails("error", "package:no_such_package_anywhere")
+    assert "scale" in fails("error", str(model), "--scale", "row")
+    assert "absent" in fails("error", str(model), "--csv", str(tmp_path / "absent" / "x.csv"))
+    assert ".png" in fails("error", str(model), "--plot", str(tmp_path / "x.bmp"))
+
+
+def test_an_interrupt_prints_the_complete_tensors_and_exits_with_130(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = _cli_error._measure_tensor
+
+    def interrupted(file: Any, name: str, *rest: Any) -> None:
+        if name == "small.weight":
+            raise KeyboardInterrupt
+        real(file, name, *rest)
+
+    monkeypatch.setattr(_cli_error, "_measure_tensor", interrupted)
+    code, out, err = run("error", str(model), "--format", "e4m3fn")
+    assert code == 130
+    assert "interrupted after 1 tensor " in out
+    assert "large.weight" in out
+    assert "interrupted" in err
+
+
+# ---- the program ---------------------------------------------------------------------------------
+
+
+def program(*arguments: str, **options: Any) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "lowp", *arguments]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True, **options)
+
+
+def test_python_m_lowp_is_the_command_line() -> None:
+    process = program("convert", "0.3", "--to", "e4m3fn", "--json")
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, err) == (0, "")
+    assert json.loads(out)[0]["hex"] == "0x2a"
+
+
+def test_ctrl_c_ends_the_program_with_130_and_no_traceback(tmp_path: Path) -> None:
+    path = tmp_path / "large.npz"
+    arrays = {f"t{i:03}": np.ones(1 << 20, np.float32) for i in range(40)}
+    np.savez(path, **arrays)
+    options = [o for name in list(lowp.formats())[1:] for o in ("--format", name)]
+    process = program("error", str(path), *options * 20)
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert "Traceback" not in err
+    # A machine may be so fast that all is done before the signal.
+    assert process.returncode in (0, 130), (process.returncode, err)
+    assert process.returncode == 0 or "interrupted" in out
+
+
+def test_a_reader_that_leaves_the_pipe_gets_no_traceback() -> None:
+    process = program("values", "float16")
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""
+    process.wait(timeout=60)
+
+
+def test_without_the_packages_of_the_extra_the_command_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "typer.py").write_text("raise ModuleNotFoundError('none', name='typer')\n")
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    process = program("formats", env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)})
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (2, "")
+    assert "pip install lowp[cli]" in err
+    assert "Traceback" not in err
+
+
+def test_importing_lowp_imports_neither_the_command_line_nor_matplotlib() -> None:
+    code = "import lowp, sys; print({'typer', 'rich', 'matplotlib'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
+
+
+# ---- numbers -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(448.0, "448"), (0.001953125, "0.001953125"), (-0.0, "-0"), (1e-7, "1e-07"), (1e22, "1e+22")],
+)
+def test_numbers_are_the_shortest_texts_that_read_back(value: float, text: str) -> None:
+    assert _cli_show.number(value) == text
+    assert float(text) == value
+
+
+def test_only_none_reads_as_zero_percent_and_only_all_as_a_hundred() -> None:
+    from lowp.measures import percent
+
+    assert percent(0.0) == "0 %"
+    assert percent(1e-9) == "< 0.001 %"
+    assert percent(0.5) == "50 %"
+    assert percent(0.99999) == "> 99.9 %"
+    assert percent(1.0) == "100 %"
+    assert percent(math.nan) == "unknown"
+
+
+# ---- the documentation ---------------------------------------------------------------------------
+
+
+def documented() -> list[tuple[str, str]]:
+    """Each command of docs/cli.md with the output that it says."""
+    text = Path(__file__).resolve().parents[2].joinpath("docs", "cli.md").read_text()
+    blocks = [block.split("```")[0] for block in text.split("```console\n")[1:]]
+    parts = [part for block in blocks for part in block.split("$ lowp ")[1:]]
+    return [(part.partition("\n")[0], part.partition("\n")[2]) for part in parts]
+
+
+def absent(package: str) -> bool:
+    try:
+        readers.find_model(package)
+    except ValueError:
+        return True
+    return False
+
+
+@pytest.mark.parametrize(("command", "said"), documented(), ids=lambda text: text[:40])
+def test_every_command_of_the_documentation_prints_what_it_says(command: str, said: str) -> None:
+    arguments = shlex.split(command)
+    if missing := [word for word in arguments if word.startswith("package:") and absent(word)]:
+        pytest.skip(f"{missing} is not installed")
+    code, out, err = run(*arguments)
+    assert code == 0, err
+    lines = [line.rstrip() for line in out.strip("\n").splitlines()]
+    assert "\n".join(lines).strip("\n") == said.strip("\n")
