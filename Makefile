@@ -176,11 +176,13 @@ bench: packages  ## the C++ benchmarks
 	$(say) "C++ benchmarks"
 	@$(call build,build/bench,-DLOWP_BUILD_BENCH=ON)
 	@for program in $$(cat build/bench/bench/programs.txt); do \
-	    "$$program" --benchmark_min_time=0.2; done
+	    "$$program" --benchmark_min_time=0.1 --benchmark_out_format=json \
+	        --benchmark_out="build/$$(basename "$$program").json"; done
 
 bench-python: $(STAMPS)/package $(STAMPS)/extra-bench  ## the comparison with the peers, from Python
 	$(say) "against the peers"
-	@$(BIN)/python bench/compare.py
+	@$(BIN)/python -m pytest bench/peers.py --benchmark-columns=median,rounds \
+	    --benchmark-json=build/peers.json
 
 .PHONY: clean help
 clean:  ## remove what was built (build) and the environment (.venv)

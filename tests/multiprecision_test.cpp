@@ -23,7 +23,9 @@ cpp_int exact(double x) {
     int e = 0;
     const double fraction = std::frexp(x, &e);  // 53 bits
     const auto whole = static_cast<std::int64_t>(std::ldexp(fraction, 53));
-    return cpp_int(whole) << (e - 53 - unit_exponent);
+    cpp_int value = whole;
+    value <<= e - 53 - unit_exponent;
+    return value;
 }
 
 /// Magnitude of code c, special codes read as numbers, from the text of format.hpp's comment.
