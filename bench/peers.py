@@ -1,7 +1,7 @@
 """lowp against its peers from Python, with pytest-benchmark: `python -m pytest bench/peers.py`.
 
-One table for each task and size; the figures in brackets are the ratio to the fastest. Peers that are
-not installed are skipped; slow ones get a part of the array. float8_e4m3fn, one thread.
+One table for each task and size; the figures in brackets are the ratio to the fastest. Peers that
+are not installed are skipped; slow ones get a part of the array. float8_e4m3fn, one thread.
 """
 
 from __future__ import annotations

@@ -195,7 +195,8 @@ template <class T, class Set, class Reset>
 std::size_t differences_under(const Set& set, const Reset& reset) {
     const std::vector<T> x = some_values<T>(500);
     std::vector<format> formats = registered_formats();
-    for (const char* more : {"e7m5b124fn", "e7m5b129fn", "e10m5b1020fn", "e3m2f_nosub_nozero"})
+    for (const char* more :
+         {"e7m5b124fn", "e7m5b129fn", "e10m5b1020fn", "e10m5b1030fn", "e3m2f_nosub_nozero"})
         formats.push_back(parse_format(more));
     std::size_t different = 0;
     for (const format& f : formats) {

@@ -41,22 +41,22 @@ template <class F>
     return call.template operator()<rounding::nearest_ties_to_even>();
 }
 
-/// Calls f with mode and path as types. stochastic_equal has no sum.
+/// Calls f with mode and path as types.
 template <class F>
 [[gnu::always_inline]] constexpr decltype(auto) with_variant(rounding r, path p, F&& f) {
     return with_rounding(r, [&](auto mode) -> decltype(auto) {
-        constexpr rounding R = decltype(mode)::value;
-        if (p == path::aligned) return f(mode, std::integral_constant<path, path::aligned>{});
-        if (p == path::plain_aligned)
-            return f(mode, std::integral_constant<path, path::plain_aligned>{});
-        if (p == path::renormalized)
-            return f(mode, std::integral_constant<path, path::renormalized>{});
-        if constexpr (R != rounding::stochastic_equal) {
-            if (p == path::sum) return f(mode, std::integral_constant<path, path::sum>{});
-            if (p == path::plain_sum)
-                return f(mode, std::integral_constant<path, path::plain_sum>{});
+        const auto call = [&]<path P>() -> decltype(auto) {
+            return f(mode, std::integral_constant<path, P>{});
+        };
+        switch (p) {
+            case path::sum: return call.template operator()<path::sum>();
+            case path::plain_sum: return call.template operator()<path::plain_sum>();
+            case path::aligned: return call.template operator()<path::aligned>();
+            case path::plain_aligned: return call.template operator()<path::plain_aligned>();
+            case path::renormalized: return call.template operator()<path::renormalized>();
+            case path::shifted: break;
         }
-        return f(mode, std::integral_constant<path, path::shifted>{});
+        return call.template operator()<path::shifted>();
     });
 }
 

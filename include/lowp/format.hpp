@@ -195,8 +195,9 @@ struct format {
         if (!has_subnormals && exponent_bits == 0)
             fail("fixed point (exponent_bits 0) is made of subnormals: set has_subnormals=true");
         if (min_positive_code() > max_code())
-            fail("no finite value but zero is left: lower nan_codes, drop has_inf, or set "
-                 "has_subnormals=true");
+            fail(
+                "no finite value but zero is left: lower nan_codes, drop has_inf, or set "
+                "has_subnormals=true");
         if (is_twos_complement &&
             (exponent_bits != 0 || !is_signed || has_inf || nan_codes != 0 || has_neg_zero))
             fail("two's complement needs exponent_bits 0, a sign, no infinity, no NaN and no -0");

@@ -4,11 +4,12 @@
 
 #include <algorithm>
 #include <array>
-#include <charconv>
+#include <limits>
 #include <optional>
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "lowp/format.hpp"
@@ -147,9 +148,14 @@ public:
                text_[sign + length] <= '9')
             ++length;
         const bool leading_zero = length > 1 && text_[sign] == '0';
-        if (length == 0 || length > 17 || leading_zero) return std::nullopt;
+        if (length == 0 || leading_zero) return std::nullopt;
         std::int64_t value = 0;
-        for (std::size_t i = 0; i < length; ++i) value = value * 10 + (text_[sign + i] - '0');
+        for (std::size_t i = 0; i < length; ++i) {
+            const int digit = text_[sign + i] - '0';
+            if (value > (std::numeric_limits<std::int64_t>::max() - digit) / 10)
+                return std::nullopt;
+            value = value * 10 + digit;
+        }
         if (sign != 0 && value == 0) return std::nullopt;
         text_.remove_prefix(sign + length);
         return sign != 0 ? -value : value;
@@ -268,17 +274,18 @@ struct candidate {
 
 inline candidate general_name(const format& f, std::string_view kind) {
     const format base = of_kind(kind, f.is_signed, f.exponent_bits, f.mantissa_bits);
-    candidate c{(f.is_signed ? "e" : "ue") + std::to_string(f.exponent_bits) + "m" +
-                std::to_string(f.mantissa_bits)};
-    if (f.bias != base.bias) c.name += "b" + std::to_string(f.bias);
-    c.name += kind;
+    candidate c;
+    c.name.append(f.is_signed ? "e" : "ue").append(std::to_string(f.exponent_bits));
+    c.name.append("m").append(std::to_string(f.mantissa_bits));
+    if (f.bias != base.bias) c.name.append("b").append(std::to_string(f.bias));
+    c.name.append(kind);
     if (f.nan_codes != base.nan_codes) {
-        c.name += "_nan" + std::to_string(f.nan_codes);
+        c.name.append("_nan").append(std::to_string(f.nan_codes));
         ++c.departures;
     }
     for (const modifier& m : modifiers)
         if (f.*m.field != base.*m.field) {
-            c.name += (f.*m.field ? "_" : "_no") + std::string(m.word);
+            c.name.append(f.*m.field ? "_" : "_no").append(m.word);
             ++c.departures;
         }
     return c;
@@ -333,13 +340,15 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
         if (bar == std::string_view::npos) return whole;
         return std::min(whole, detail::edit_distance(text, entry.substr(bar + 1)));
     };
+    std::vector<std::pair<std::size_t, std::string_view>> ranked;
+    ranked.reserve(registry.size());
+    for (const named_format& entry : registry)
+        ranked.emplace_back(distance(entry.name), entry.name);
+    std::stable_sort(ranked.begin(), ranked.end(),
+                     [](const auto& a, const auto& b) { return a.first < b.first; });
     std::vector<std::string> names;
-    names.reserve(registry.size());
-    for (const named_format& entry : registry) names.emplace_back(entry.name);
-    std::stable_sort(names.begin(), names.end(), [&](const std::string& a, const std::string& b) {
-        return distance(a) < distance(b);
-    });
-    names.resize(std::min(count, names.size()));
+    for (std::size_t i = 0; i < std::min(count, ranked.size()); ++i)
+        names.emplace_back(ranked[i].second);
     return names;
 }
 

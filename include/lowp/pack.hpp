@@ -55,12 +55,14 @@ inline void check_pack(const char* verb, int bits, std::size_t codes, std::size_
 /// Least significant byte first, whatever the machine's order. One move each where sizes are known.
 [[nodiscard]] inline std::uint64_t load_little(const std::uint8_t* from, std::size_t bytes) {
     std::uint64_t w = 0;
+    if (bytes == 0) return w;  // `from` may then be null
     if constexpr (std::endian::native == std::endian::little) std::memcpy(&w, from, bytes);
     else
         for (std::size_t i = 0; i < bytes; ++i) w |= std::uint64_t{from[i]} << (8 * i);
     return w;
 }
 inline void store_little(std::uint64_t w, std::uint8_t* to, std::size_t bytes) {
+    if (bytes == 0) return;
     if constexpr (std::endian::native == std::endian::little) std::memcpy(to, &w, bytes);
     else
         for (std::size_t i = 0; i < bytes; ++i) to[i] = static_cast<std::uint8_t>(w >> (8 * i));

@@ -33,7 +33,7 @@ enum class rounding : std::uint8_t {
 /// What a rounded value beyond the largest becomes. `none`: infinity, or NaN where there is none,
 /// or the largest value where there is neither; modes that round toward it keep the largest value
 /// (IEEE 754, 7.4). `propagate`: the largest value, infinite inputs stay infinite. `finite`: the
-/// largest value always. Source: IEEE P3109, Saturate.
+/// largest value always. A NaN so made has the sign of the input. Source: IEEE P3109, Saturate.
 enum class saturation : std::uint8_t { none, propagate, finite };
 
 struct projection {
@@ -52,6 +52,11 @@ struct projection {
 };
 
 [[nodiscard]] constexpr bool is_stochastic(rounding r) { return r >= rounding::stochastic_a; }
+
+/// Whether the odds depend on how much is cut off.
+[[nodiscard]] constexpr bool weighs_tail(rounding r) {
+    return is_stochastic(r) && r != rounding::stochastic_equal;
+}
 
 // clang-format off
 inline constexpr std::array<std::string_view, 12> rounding_names{

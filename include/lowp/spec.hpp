@@ -93,7 +93,7 @@ struct outcome {
         (!input_is_infinite && (p.saturation == saturation::propagate || rounds_inward));
     if (!saturates && f.has_inf && (f.is_signed || !negative))
         return {outcome::kind::infinite, negative, 0};
-    if (!saturates && f.has_nan()) return {outcome::kind::nan, false, 0};
+    if (!saturates && f.has_nan()) return {outcome::kind::nan, negative, 0};
     const bool below_zero = negative && f.is_signed;
     return {outcome::kind::finite, below_zero, below_zero || !negative ? *limit(f, negative) : 0};
 }
@@ -101,7 +101,7 @@ struct outcome {
 /// The projection of x onto the values of f. `random`: R of the stochastic modes, below 2^N.
 [[nodiscard]] inline outcome project(double x, const format& f, const projection& p,
                                      std::uint32_t random = 0) {
-    if (std::isnan(x)) return {outcome::kind::nan, false, 0};
+    if (std::isnan(x)) return {outcome::kind::nan, std::signbit(x), 0};
     const exact magnitude = std::fabs(static_cast<exact>(x));
     const bool negative = std::signbit(x) || (magnitude == 0 && !f.has_zero && !f.is_signed);
     const auto largest = limit(f, negative);
@@ -125,10 +125,10 @@ struct outcome {
     return {outcome::kind::finite, negative && keeps_sign, taken};
 }
 
-/// Value of an outcome: float64 holds each exactly.
+/// Value of an outcome: float64 holds each exactly. A NaN has the sign of the input.
 [[nodiscard]] inline double value(const format& f, const outcome& o) {
     auto magnitude = static_cast<double>(on_line(f, o.magnitude));
-    if (o.what == outcome::kind::nan) return std::numeric_limits<double>::quiet_NaN();
+    if (o.what == outcome::kind::nan) magnitude = std::numeric_limits<double>::quiet_NaN();
     if (o.what == outcome::kind::infinite) magnitude = std::numeric_limits<double>::infinity();
     return o.negative ? -magnitude : magnitude;
 }

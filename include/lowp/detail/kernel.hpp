@@ -106,7 +106,9 @@ template <class L, path P>
     // The integer m of m * 2^(1 - bias - mantissa) as a float, by a sum that is exact below
     // 2^mantissa, has the exponent that counts.
     constexpr word integer_one = (bias + mantissa) << mantissa;
-    const auto as_integer = L::difference(magnitude | L::set(integer_one), L::set(integer_one));
+    // (0 - 0 is -0 where the thread rounds downward.)
+    const auto as_integer =
+        L::difference(magnitude | L::set(integer_one), L::set(integer_one)) & L::set(~word{0} >> 1);
     const auto hidden_bit = L::set(word{1} << mantissa);
     const auto normalized = (as_integer & L::set((word{1} << mantissa) - 1)) | hidden_bit;
     const auto exponent = L::shift_right(as_integer, mantissa) - L::set(bias + mantissa - 1);
@@ -122,7 +124,7 @@ template <class L, rounding R, path P>
     using word = typename constants::word;
     constexpr int width = constants::width;
     constexpr bool reads_low_word = R == rounding::stochastic_b || R == rounding::stochastic_c;
-    constexpr bool reads_whole_tail = reads_low_word || R == rounding::stochastic_a;
+    constexpr bool reads_whole_tail = weighs_tail(R);
     const auto zero = L::set(0);
     const auto [field, significand] = split<L, P>(magnitude);
     const auto up = field - L::set(c.low_field);
@@ -183,7 +185,6 @@ template <class L, path P>
 [[gnu::always_inline]] constexpr typename L::word magnitude_of_code(
     const plan<typename L::element>& c, typename L::word code) {
     constexpr int mantissa = plan<typename L::element>::mantissa;
-    constexpr auto magnitude_bits = ~typename plan<typename L::element>::word{0} >> 1;
     if constexpr (P == path::aligned) return L::shift_left(code, c.shift);
     const auto one = L::set(1);
     const auto low_field = L::set(c.low_field);
@@ -192,9 +193,7 @@ template <class L, path P>
         const auto fraction = L::shift_left(line, c.shift);
         const auto normal = fraction + L::shift_left(low_field - one, mantissa);
         const auto smallest = L::shift_left(low_field, mantissa);
-        // x - x is -0 where the thread rounds downward, as single values must not.
-        const auto subnormal =
-            L::difference(fraction + smallest, smallest) & L::set(magnitude_bits);
+        const auto subnormal = L::on_grid_of(smallest, fraction);
         return L::select(L::less(line, L::set(c.hidden)), subnormal, normal);
     }
     // 2^emin may be a subnormal float: shift the significand into place.
@@ -213,7 +212,7 @@ struct rounded {
     typename L::word value, code;
 };
 
-/// The same for stochastic modes: the significand is cut by a shift lane by lane, the tail meets the
+/// The same for modes that weigh the tail: the significand is cut by a shift lane by lane, the tail meets the
 /// random bits as on the line of codes, and the float subtraction puts the value together. The hidden
 /// bit is set in zeros and subnormal floats too: choose_path admits formats that lie so far above
 /// them that all their random bits cannot make them step.
@@ -251,7 +250,8 @@ template <class L, rounding R>
 /// feels as the quantum has at least two bits more, or correct the sum by one quantum.
 template <class L, rounding R>
 [[gnu::always_inline]] constexpr rounded<L> round_by_sum(const plan<typename L::element>& c,
-                                                         const operand<L>& x) {
+                                                         const operand<L>& x,
+                                                         typename L::word random) {
     using word = typename plan<typename L::element>::word;
     constexpr int mantissa = plan<typename L::element>::mantissa;
     constexpr word field_mask = ~word{0} >> 1 >> mantissa << mantissa;
@@ -269,10 +269,10 @@ template <class L, rounding R>
     auto sum = L::sum(moved, anchor);
     auto value = L::difference(sum, anchor);
 
-    constexpr bool is_directed = R == rounding::toward_zero || R == rounding::away_from_zero ||
-                                 R == rounding::toward_positive || R == rounding::toward_negative ||
-                                 R == rounding::to_odd;
-    if constexpr (is_directed) {
+    constexpr bool is_nearest = R == rounding::nearest_ties_to_even ||
+                                R == rounding::nearest_ties_to_away ||
+                                R == rounding::nearest_ties_to_zero;
+    if constexpr (!is_nearest) {
         const auto down = sum - L::select(L::less(x.magnitude, value), one, zero);
         const auto up = sum + L::select(L::less(value, x.magnitude), one, zero);
         if constexpr (R == rounding::toward_zero) sum = down;
@@ -281,6 +281,8 @@ template <class L, rounding R>
         if constexpr (R == rounding::toward_negative) sum = L::select(x.negative, up, down);
         if constexpr (R == rounding::to_odd)
             sum = down | L::select(L::equal(value, x.magnitude), zero, one);
+        if constexpr (R == rounding::stochastic_equal)
+            sum = L::select(L::less(zero, L::shift_right(random, 31)), up, down);
         value = L::difference(sum, anchor);
     }
     return {value, sum - anchor + L::shift_right(scale - lowest, c.shift)};
@@ -290,8 +292,8 @@ template <class L, rounding R>
 [[gnu::always_inline]] constexpr rounded<L> round_in_float(const plan<typename L::element>& c,
                                                            operand<L> x, typename L::word random) {
     x.magnitude = L::smaller(x.magnitude, L::set(c.first_over));  // keeps the sums in range
-    if constexpr (is_stochastic(R)) return round_by_chance<L, R>(c, x, random);
-    else return round_by_sum<L, R>(c, x);
+    if constexpr (weighs_tail(R)) return round_by_chance<L, R>(c, x, random);
+    else return round_by_sum<L, R>(c, x, random);
 }
 
 template <class L>

@@ -76,6 +76,18 @@ struct scalar_lanes {
     [[gnu::always_inline]] static constexpr word difference(word a, word b) {
         return __builtin_bit_cast(word, __builtin_bit_cast(T, a) - __builtin_bit_cast(T, b));
     }
+    /// Float bits of fraction * 2^(e - mantissa), where `power` is 2^e and fraction < 2^mantissa; any
+    /// bits for larger fractions. By integers here: single values do not depend on the thread's
+    /// floating-point environment.
+    [[gnu::always_inline]] static constexpr word on_grid_of(word power, word fraction) {
+        if (fraction == 0 || fraction >> carrier<T>::mantissa != 0) return 0;
+        constexpr int mantissa = carrier<T>::mantissa;
+        const int above = carrier<T>::width - 1 - mantissa;  // bits over the hidden one
+        const int to_normal = std::countl_zero(fraction) - above;
+        const int field = static_cast<int>(power >> mantissa) - 1;
+        const int up = to_normal < field ? to_normal : field;
+        return (fraction << up) + (static_cast<word>(field - up) << mantissa);
+    }
     [[gnu::always_inline]] static constexpr mask less(word a, word b) {
         return to_signed(a) < to_signed(b);
     }
@@ -173,6 +185,9 @@ struct vector_lanes {
     }
     [[gnu::always_inline]] static word difference(word a, word b) {
         return as_word(as_real(a) - as_real(b));
+    }
+    [[gnu::always_inline]] static word on_grid_of(word power, word fraction) {
+        return difference(fraction + power, power);
     }
     [[gnu::always_inline]] static mask less(word a, word b) { return a < b; }
     [[gnu::always_inline]] static mask equal(word a, word b) { return a == b; }

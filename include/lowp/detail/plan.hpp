@@ -139,8 +139,7 @@ template <class T>
         f.has_subnormals && f.mantissa_bits >= 1 && shift >= 2 && top + 1 + shift <= c::bias;
     // Subnormal floats lie below 2^-34 of the smallest quantum: no 32 random bits make them step.
     const bool is_far_up = shift + low_field >= c::mantissa + 1 + 34;
-    const bool has_fast_mode = !is_stochastic(r) || (is_far_up && r != rounding::stochastic_equal);
-    return is_inside && has_fast_mode ? path::sum : path::shifted;
+    return is_inside && (is_far_up || !weighs_tail(r)) ? path::sum : path::shifted;
 }
 
 /// The plain variant of the path, where its conditions hold.
