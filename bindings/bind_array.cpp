@@ -2,6 +2,9 @@
 // converted here; every other input goes to lowp._arrays, which brings it into that form.
 #include <algorithm>
 #include <atomic>
+#include <optional>
+#include <span>
+#include <string>
 
 #include "common.hpp"
 #include "lowp/dispatch.hpp"
@@ -23,14 +26,16 @@ constexpr const char* quantize_doc =
     "threads: None or 0 for all cores on large arrays; the result does not depend on it.\n\n"
     "Stochastic modes use random_bits (1..32) bits an element: element i, in C order, has word i % 4\n"
     "of Philox with counter (i // 4, stream) and key seed, upper bits first; generator chooses 10 or 7\n"
-    "rounds. random: integers below 2**random_bits instead, uint32 in the shape of x.\n\n"
+    "rounds. random: integers below 2**random_bits instead, uint32 in the shape of x. The same seed\n"
+    "and stream give the same bits: every call needs its own stream, single floats above all.\n\n"
     "Raises TypeError for other dtypes, ValueError where the dtype does not hold the format's values.\n"
     "Source: IEEE P3109, Project.";
 constexpr const char* encode_doc =
     "Codes of x in a format: unsigned integers in the shape of x, right-aligned.\n\n"
     "Result: uint8, uint16, uint32 or uint64, the smallest that holds the format's bits, or the dtype\n"
-    "of `out`; int for a float. NaN gives the format's NaN; where it has none, `nan` says which code\n"
-    "(an int) or value (a float) it becomes, and None raises ValueError. All else as in quantize.\n"
+    "of `out`; int for a float. `nan` says which code (an int) or value (a float) a\n"
+    "NaN input becomes; None is the format's NaN, or ValueError where it has none. All else as in\n"
+    "quantize.\n"
     "Source: IEEE P3109, Encode.";
 constexpr const char* decode_doc =
     "Values of codes of a format, in the shape of codes.\n\n"
@@ -49,11 +54,16 @@ struct arguments {
     py::object format, rounding, saturation, random_bits, seed, stream, generator, random, threads;
 };
 
+/// An integer of Python or NumPy.
 std::uint64_t to_word(const py::object& object, const char* what) {
-    if (!PyLong_Check(object.ptr()))
+    const auto index = py::reinterpret_steal<py::object>(
+        PyBool_Check(object.ptr()) ? nullptr : PyNumber_Index(object.ptr()));
+    if (!index) {
+        PyErr_Clear();
         throw py::type_error(std::string(what) + " must be an integer; got " +
                              std::string(py::str(py::type::of(object))));
-    const auto value = PyLong_AsUnsignedLongLong(object.ptr());
+    }
+    const auto value = PyLong_AsUnsignedLongLong(index.ptr());
     if (PyErr_Occurred() != nullptr) {
         PyErr_Clear();
         throw py::value_error(std::string(what) + " must be between 0 and 2**64 - 1; got " +
@@ -91,8 +101,9 @@ using plain = py::array_t<T, py::array::c_style>;
 /// Whether the loops can have x as it is. Subclasses of ndarray may mean more than their numbers.
 template <class T>
 bool is_plain(const py::object& x) {
+    constexpr int aligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
     return Py_TYPE(x.ptr()) == py::detail::npy_api::get().PyArray_Type_ &&
-           py::isinstance<plain<T>>(x);
+           py::isinstance<plain<T>>(x) && (py::detail::array_proxy(x.ptr())->flags & aligned) != 0;
 }
 
 template <class To, class From>
@@ -110,7 +121,7 @@ std::optional<options> to_options(const arguments& a, const plain<T>& x) {
     if (!is_plain<std::uint32_t>(a.random)) return std::nullopt;
     const auto random = py::reinterpret_borrow<plain<std::uint32_t>>(a.random);
     if (!same_shape(random, x)) return std::nullopt;
-    o.random = {random.data(), static_cast<std::size_t>(random.size())};
+    o.random = std::span(random.data(), static_cast<std::size_t>(random.size()));
     return o;
 }
 
@@ -119,18 +130,27 @@ py::array::ShapeContainer shape_of(const plain<T>& x) {
     return {x.shape(), x.shape() + x.ndim()};
 }
 
+bool overlap(const void* memory, py::ssize_t bytes, const py::array& array) {
+    const auto* const a = static_cast<const char*>(memory);
+    const auto* const b = static_cast<const char*>(array.data());
+    return a < b + array.nbytes() && b < a + bytes;
+}
+
+using random_span = decltype(options::random);
+
 /// `out` if it can be written as it is; a new array if it is None; nothing where lowp._arrays must
 /// look at it.
 template <class To, class From>
-std::optional<plain<To>> output(const py::object& out, const plain<From>& x) {
+std::optional<plain<To>> output(const py::object& out, const plain<From>& x,
+                                const random_span& random = {}) {
     if (out.is_none()) return plain<To>(shape_of(x));
     if (!is_plain<To>(out)) return std::nullopt;
     auto array = py::reinterpret_borrow<plain<To>>(out);
     if (!array.writeable() || !same_shape(array, x)) return std::nullopt;
-    const auto* const from = reinterpret_cast<const char*>(x.data());
-    const auto* const to = reinterpret_cast<const char*>(array.data());
-    const bool overlaps = from < to + array.nbytes() && to < from + x.nbytes();
-    if (overlaps && (static_cast<const void*>(from) != to || sizeof(To) != sizeof(From)))
+    const void* const from = x.data();
+    const bool in_place = from == array.data() && sizeof(To) == sizeof(From);
+    if (overlap(from, x.nbytes(), array) && !in_place) return std::nullopt;
+    if (random && overlap(random->data(), static_cast<py::ssize_t>(random->size_bytes()), array))
         return std::nullopt;
     return array;
 }
@@ -177,8 +197,9 @@ std::optional<py::object> quantize_array(const py::object& x, const arguments& a
     const auto array = py::reinterpret_borrow<plain<T>>(x);
     const converter<T> c(to_format(a.format), to_projection(a));
     const auto o = to_options(a, array);
-    auto result = output<T>(out, array);
-    if (!o || !result) return std::nullopt;
+    if (!o) return std::nullopt;
+    auto result = output<T>(out, array, o->random);
+    if (!result) return std::nullopt;
     const auto to = mutable_view(*result);
     unlocked(to.size(), [&] { lowp::quantize(view(array), to, c, *o); });
     return std::move(*result);
@@ -187,6 +208,7 @@ std::optional<py::object> quantize_array(const py::object& x, const arguments& a
 /// 32 random bits for a scalar: element 0 of the source, or R itself.
 std::uint32_t scalar_random(const arguments& a, const projection& p) {
     const random_source source = to_source(a);
+    to_threads(a.threads);  // of no use here, but checked all the same
     if (!is_stochastic(p.rounding)) return 0;
     if (a.random.is_none()) return source(0);
     const std::uint64_t last = (std::uint64_t{1} << p.random_bits) - 1;
@@ -219,10 +241,10 @@ std::optional<code_type> to_nan_code(const py::object& nan, const format& f) {
     if (nan.is_none()) return std::nullopt;
     if (PyFloat_Check(nan.ptr())) {
         const double value = PyFloat_AS_DOUBLE(nan.ptr());
-        if (value != quantize(value, f, {.saturation = saturation::finite}))
+        if (value != quantize(value, f, {.saturation = saturation::propagate}))
             throw py::value_error("nan must be a value of " + name(f) + " or a code; got " +
                                   std::string(py::repr(nan)));
-        return encode(value, f);
+        return encode(value, f, {.saturation = saturation::propagate});
     }
     const code_type code = to_word(nan, "nan");
     if ((code & ~f.code_mask()) != 0)
@@ -236,8 +258,9 @@ std::optional<py::object> encode_to(const plain<T>& x, const arguments& a, const
                                     const py::object& out) {
     const converter<T> c(to_format(a.format), to_projection(a));
     auto o = to_options(a, x);
-    auto result = output<Code>(out, x);
-    if (!o || !result) return std::nullopt;
+    if (!o) return std::nullopt;
+    auto result = output<Code>(out, x, o->random);
+    if (!result) return std::nullopt;
     o->nan_code = to_nan_code(nan, c.format());
     const auto to = mutable_view(*result);
     unlocked(to.size(), [&] { lowp::encode(view(x), to, c, *o); });
@@ -266,7 +289,7 @@ py::object encode_object(const py::object& x, const py::object& f, const py::obj
                          const py::object& threads) {
     const arguments a{f, r, sat, bits, seed, stream, gen, random, threads};
     if (PyFloat_CheckExact(x.ptr()) && out.is_none()) {
-        const format& to = to_format(f);
+        const format to = to_format(f);
         const converter<double> c(to, to_projection(a));
         const double value = PyFloat_AS_DOUBLE(x.ptr());
         const auto nan_code = to_nan_code(nan, to);
@@ -288,7 +311,8 @@ std::optional<py::object> decode_to(const plain<Code>& codes, const format& f,
     auto result = output<T>(out, codes);
     if (!result) return std::nullopt;
     const auto to = mutable_view(*result);
-    unlocked(to.size(), [&] { lowp::decode(view(codes), to, converter<T>(f), o); });
+    const converter<T> c(f);
+    unlocked(to.size(), [&] { lowp::decode(view(codes), to, c, o); });
     return std::move(*result);
 }
 
@@ -306,7 +330,7 @@ std::optional<py::object> decode_array(const py::object& codes, const format& f,
 
 py::object decode_object(const py::object& codes, const py::object& f, const py::object& dtype,
                          const py::object& out, const py::object& threads) {
-    const format& from = to_format(f);
+    const format from = to_format(f);
     if (PyLong_CheckExact(codes.ptr()) && out.is_none()) {
         const code_type code = to_word(codes, "codes");
         if ((code & ~from.code_mask()) != 0)

@@ -6,13 +6,18 @@
 
 namespace lowp::python {
 
-const format& to_format(const py::object& object) {
+format to_format(const py::object& object) {
     if (py::isinstance<format>(object)) return object.cast<const format&>();
-    if (!PyUnicode_Check(object.ptr()))
+    Py_ssize_t length = 0;
+    const char* const text =
+        PyUnicode_Check(object.ptr()) ? PyUnicode_AsUTF8AndSize(object.ptr(), &length) : nullptr;
+    if (text == nullptr) {
+        PyErr_Clear();
         throw py::type_error("format must be a Format or a name such as \"float8_e4m3fn\"; got " +
                              std::string(py::str(py::type::of(object))));
+    }
     static std::unordered_map<std::string, format> known;  // guarded by the GIL
-    const auto name = object.cast<std::string>();
+    const std::string name(text, static_cast<std::size_t>(length));
     const auto found = known.find(name);
     if (found != known.end()) return found->second;
     if (known.size() > 4096) known.clear();  // names may come from outside
@@ -45,13 +50,12 @@ py::array_t<double> values(const format& f) {
         throw py::value_error("values() lists formats of up to " + std::to_string(max_listed_bits) +
                               " bits; " + name(f) + " has " + std::to_string(f.bits()));
     std::vector<double> all;
-    for (code_type c = f.max_code() + (f.is_twos_complement ? 2 : 1); f.is_signed && c-- > 0;)
-        if (c >= f.min_positive_code() && c > 0)
-            all.push_back(f.is_twos_complement ? f.value((~c + 1) & f.code_mask())
-                                               : -f.magnitude_value(c));
+    const code_type smallest = f.min_positive_code();
+    if (f.is_signed)
+        for (code_type c = f.max_code() + 1; c-- > smallest;) all.push_back(-f.magnitude_value(c));
+    if (f.is_twos_complement) all.insert(all.begin(), f.lowest());
     if (f.has_zero) all.push_back(0.0);
-    for (code_type c = f.min_positive_code(); c <= f.max_code(); ++c)
-        all.push_back(f.magnitude_value(c));
+    for (code_type c = smallest; c <= f.max_code(); ++c) all.push_back(f.magnitude_value(c));
     return py::array_t<double>(static_cast<py::ssize_t>(all.size()), all.data());
 }
 
@@ -175,7 +179,7 @@ void bind_format(py::module_& m) {
             all[py::str(std::string(entry.name))] = entry.format;
         return all;
         },
-        "Registered names and their formats, widest first; any other name is understood too.");
+        "Registered names and their formats; other names are understood too (docs/formats.md).");
     m.def(
         "format_sources",
         [] {

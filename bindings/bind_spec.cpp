@@ -26,7 +26,7 @@ void bind_spec(py::module_& m) {
         return spec::encode(x, to_format(f), to_projection(r, s, random_bits), random);
     });
     m.def("_spec_decode", [](code_type code, const py::object& f) {
-        const format& from = to_format(f);
+        const format from = to_format(f);
         if ((code & ~from.code_mask()) != 0)
             throw py::value_error("code " + std::to_string(code) + " has bits above the format's " +
                                   std::to_string(from.bits()));

@@ -32,11 +32,11 @@ Enum from_name(const py::object& object, const Names& names, const char* what) {
         if (names[i] == word) return static_cast<Enum>(i);
     std::string message = std::string(what) + " must be one of";
     for (const std::string_view name : names) message.append(" ").append(name);
-    throw py::value_error(message.append("; got ").append(word.substr(0, 64)));
+    throw py::value_error(message.append("; got ").append(detail::shown(word)));
 }
 
 /// A Format, or the name of one.
-const format& to_format(const py::object& object);
+format to_format(const py::object& object);
 
 inline constexpr std::array<std::string_view, 2> generator_names{"philox4x32_10", "philox4x32_7"};
 

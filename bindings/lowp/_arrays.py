@@ -7,6 +7,7 @@ those itself and comes here with the rest.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -41,16 +42,19 @@ def _from_dlpack(x: Any) -> Array:
         ) from error
 
 
-def as_array(x: Any, what: str = "x") -> Array:
+def as_array(x: Any, what: str = "x", kinds: str = f"a float or an array of {_CARRIERS}") -> Array:
     """x as an ndarray without a copy where it has a buffer. TypeError for what is no array."""
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{what} is a masked array, whose mask would be lost; pass x.filled(value)")
     if isinstance(x, np.ndarray):
         return x.view(np.ndarray)
+    if isinstance(x, float):
+        return np.asarray(x)
     if isinstance(x, (str, bytes, bool, int)) or x is None:
+        is_number = isinstance(x, int) and what == "x"
         raise TypeError(
-            f"{what} must be a float or an array of {_CARRIERS}; got {type(x).__name__} {x!r:.40}"
-            + (": write it with a point, as float(x)" if isinstance(x, int) else "")
+            f"{what} must be {kinds}; got {type(x).__name__} {x!r:.40}"
+            + (": write it with a point, as float(x)" if is_number else "")
         )
     if isinstance(x, Sequence) or hasattr(x, "__array_interface__"):
         return np.asarray(x)
@@ -58,7 +62,7 @@ def as_array(x: Any, what: str = "x") -> Array:
         return _from_dlpack(x)
     if hasattr(x, "__array__"):
         return np.asarray(x)
-    raise TypeError(f"{what} must be a float or an array of {_CARRIERS}; got {type(x).__name__}")
+    raise TypeError(f"{what} must be {kinds}; got {type(x).__name__}")
 
 
 def _refuse(dtype: np.dtype[Any], what: str) -> TypeError:
@@ -74,6 +78,11 @@ def _refuse(dtype: np.dtype[Any], what: str) -> TypeError:
     return TypeError(f"{what} must have dtype {_CARRIERS}; got {dtype}: {hint}")
 
 
+def _contiguous(x: Array) -> Array:
+    """x in C order, aligned, in the machine's byte order."""
+    return np.require(x, x.dtype.newbyteorder("="), ("C", "A")).reshape(x.shape)
+
+
 def _to_carrier(x: Array, what: str = "x") -> Array:
     """x as a plain array; 16-bit floats become float32, which holds them exactly."""
     half = _half_format(x.dtype)
@@ -83,8 +92,7 @@ def _to_carrier(x: Array, what: str = "x") -> Array:
         return np.asarray(_core.decode(native, half, dtype=np.float32)).reshape(x.shape)
     if x.dtype.newbyteorder("=") not in (np.float32, np.float64):
         raise _refuse(x.dtype, what)
-    # ascontiguousarray makes one dimension of none.
-    return np.ascontiguousarray(x, dtype=x.dtype.newbyteorder("=")).reshape(x.shape)
+    return _contiguous(x)
 
 
 def _from_carrier(y: Array, dtype: np.dtype[Any]) -> Array:
@@ -132,7 +140,9 @@ def _result(y: Array, x: Any, out: Any) -> Any:
     if out is not None:
         np.copyto(out, y)
         return out
-    return y[()] if isinstance(x, np.generic) else y
+    if isinstance(x, np.generic):
+        return y[()]
+    return y.item() if isinstance(x, float) else y
 
 
 def _plain_random(random: Any, shape: tuple[int, ...]) -> Any:
@@ -186,6 +196,11 @@ def encode(x: Any, fmt: Any, *, nan: Any, random: Any, out: Any, **options: Any)
     return _result(codes.astype(dtype, copy=False), x, out)
 
 
+def source_bytes(source: _core.Format) -> int:
+    """Bytes of the smallest integer that holds a code."""
+    return np.dtype(_code_dtype(source.bits)).itemsize
+
+
 def decode(codes: Any, fmt: Any, *, dtype: Any, out: Any, threads: Any) -> Any:
     """See lowp.decode."""
     source = _core.format(fmt)
@@ -194,22 +209,23 @@ def decode(codes: Any, fmt: Any, *, dtype: Any, out: Any, threads: Any) -> Any:
     if half is None and dtype.newbyteorder("=") not in (np.float32, np.float64):
         raise _refuse(dtype, "dtype")
     _check_half_holds(source, dtype)
-    array = as_array(codes, "codes")
+    array = as_array(codes, "codes", "unsigned integers")
     if array.dtype.kind != "u":
-        hint = "" if array.dtype.kind != "i" else "; pass codes.view(np.uint8) or the like"
-        if array.dtype.itemsize == 1 and array.dtype.kind not in "ib":
-            hint = "; pass codes.view(np.uint8)"
+        view = f"codes.view(np.uint{8 * array.dtype.itemsize})"
+        hint = f"; pass codes.astype(np.uint{source_bytes(source) * 8})"
+        if array.dtype.itemsize == source_bytes(source):
+            hint = f"; pass {view}, which keeps the bits"
         raise TypeError(f"codes must be unsigned integers; got {array.dtype}{hint}")
     if out is not None:
         _check_out(out, array.shape, dtype, f"{dtype}")
-    plain = np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("=")).reshape(array.shape)
+    plain = _contiguous(array)
     carrier = np.float32 if half is not None else dtype.newbyteorder("=")
     y = np.asarray(_core.decode(plain, source, dtype=carrier, threads=threads))
     return _result(_from_carrier(y, dtype), codes, out)
 
 
 def _plain_codes(codes: Any, what: str) -> Array:
-    array = as_array(codes, what)
+    array = as_array(codes, what, "an array of uint8")
     if array.dtype != np.uint8:
         raise TypeError(f"{what} must be uint8; got {array.dtype}")
     return np.ascontiguousarray(array).reshape(-1)
@@ -224,7 +240,7 @@ def pack(codes: Any, bits: int) -> NDArray[np.uint8]:
     code of more than `bits` bits. Source: OCP MX 1.0 leaves the layout open; this is CUDA's and
     PyTorch's for FP4.
     """
-    return _core._pack(_plain_codes(codes, "codes"), bits)
+    return _core._pack(_plain_codes(codes, "codes"), index(bits))
 
 
 def unpack(buffer: Any, bits: int, count: int) -> NDArray[np.uint8]:
@@ -235,4 +251,4 @@ def unpack(buffer: Any, bits: int, count: int) -> NDArray[np.uint8]:
     """
     if isinstance(buffer, (bytes, bytearray, memoryview)):
         buffer = np.frombuffer(buffer, dtype=np.uint8)
-    return _core._unpack(_plain_codes(buffer, "buffer"), bits, count)
+    return _core._unpack(_plain_codes(buffer, "buffer"), index(bits), index(count))

@@ -22,9 +22,10 @@ namespace lowp {
 struct options {
     random_source source = {};      ///< random bits of the stochastic modes
     std::uint64_t first_index = 0;  ///< index of x[0] in the source, for parts of an array
-    std::span<const std::uint32_t> random = {};  ///< R itself, one an element, instead of `source`
-    std::optional<code_type> nan_code = {};  ///< what encode makes of NaN where a format has none
-    int threads = 0;                         ///< 0: all cores for large arrays
+    std::optional<std::span<const std::uint32_t>> random =
+        {};                                     ///< R itself, one an element, instead of `source`
+    std::optional<code_type> nan_code = {};     ///< what encode makes of a NaN input
+    int threads = 0;                            ///< 0: all cores for large arrays
     const detail::loop_table* loops = nullptr;  ///< nullptr: those of the including file's target
 };
 
@@ -32,15 +33,16 @@ template <class Code>
 concept code_integer = std::same_as<Code, std::uint8_t> || std::same_as<Code, std::uint16_t> ||
     std::same_as<Code, std::uint32_t> || std::same_as<Code, std::uint64_t>;
 
-template <class T>
-concept carrier_float = std::same_as<T, float> || std::same_as<T, double>;
-
 namespace detail {
 
+// The instruction set is in the name of what depends on it: where files compiled for different ones
+// are linked together, each keeps its own loops.
+template <class Isa>
 inline constexpr loop_table native_loops = make_loops<native_lanes>("native");
 
-[[nodiscard]] inline const loop_table& loops_of(const options& o) {
-    return o.loops != nullptr ? *o.loops : native_loops;
+template <class Isa>
+[[nodiscard]] const loop_table& loops_of(const options& o) {
+    return o.loops != nullptr ? *o.loops : native_loops<Isa>;
 }
 
 [[noreturn]] inline void fail(const std::string& message) { throw std::invalid_argument(message); }
@@ -53,12 +55,12 @@ inline void check_sizes(const char* verb, std::size_t in, std::size_t out) {
 
 inline void check_random(const char* verb, const projection& p, const options& o, std::size_t n) {
     const std::string where = std::string("lowp::") + verb + ": random must ";
-    if (o.random.size() != n)
+    if (o.random->size() != n)
         fail(where + "have one integer an element, " + std::to_string(n) + "; got " +
-             std::to_string(o.random.size()));
+             std::to_string(o.random->size()));
     if (p.random_bits == 32) return;
     const std::uint32_t end = std::uint32_t{1} << p.random_bits;
-    for (const std::uint32_t r : o.random)
+    for (const std::uint32_t r : *o.random)
         if (r >= end)
             fail(where + "be below 2^random_bits = " + std::to_string(end) + "; got " +
                  std::to_string(r));
@@ -68,7 +70,7 @@ inline void check_options(const char* verb, const projection& p, const options& 
     if (o.threads < 0 || o.threads > 1024)
         fail(std::string("lowp::") + verb +
              ": threads must be between 0 (all cores) and 1024; got " + std::to_string(o.threads));
-    if (!o.random.empty() && is_stochastic(p.rounding)) check_random(verb, p, o, n);
+    if (o.random && is_stochastic(p.rounding)) check_random(verb, p, o, n);
 }
 
 template <class Code>
@@ -81,8 +83,8 @@ void check_code_width(const char* verb, const format& f) {
 /// The random words of elements [begin, end) of a call, a chunk at a time.
 class random_words {
 public:
-    random_words(const projection& p, const options& o)
-        : loops_(loops_of(o)),
+    random_words(const projection& p, const options& o, const loop_table& loops)
+        : loops_(loops),
           options_(o),
           shift_(32 - p.random_bits),
           used_(is_stochastic(p.rounding)) {}
@@ -90,11 +92,11 @@ public:
     /// Words of `count` elements from `begin` on, or nullptr in deterministic modes.
     const std::uint32_t* get(std::size_t begin, std::size_t count, std::uint32_t* buffer) const {
         if (!used_) return nullptr;
-        if (options_.random.empty())
+        if (!options_.random)
             loops_.random(options_.source, options_.first_index + begin, buffer, count);
         else
             for (std::size_t i = 0; i < count; ++i)
-                buffer[i] = options_.random[begin + i] << shift_;
+                buffer[i] = (*options_.random)[begin + i] << shift_;
         return buffer;
     }
 
@@ -110,8 +112,9 @@ private:
 /// work(begin, count, words) over [0, n): whole ranges in deterministic modes, else chunks with
 /// their random words, each thread in the default floating-point environment.
 template <class Work>
-void for_chunks(std::size_t n, const projection& p, const options& o, const Work& work) {
-    const random_words words(p, o);
+void for_chunks(std::size_t n, const projection& p, const options& o, const loop_table& loops,
+                const Work& work) {
+    const random_words words(p, o, loops);
     for_ranges(n, o.threads, chunk, [&](std::size_t begin, std::size_t end) {
         const default_environment environment;
         if (!words.used()) return work(begin, end - begin, nullptr);
@@ -125,39 +128,42 @@ void for_chunks(std::size_t n, const projection& p, const options& o, const Work
 
 }  // namespace detail
 
-/// Each x on the grid of a format, written to `out`, which may be x itself. Any length, 0 included.
+/// Each x on the grid of a format, written to `out`: x itself, or memory that x and
+/// options::random have no part in. Any length, 0 included.
 /// NaN stays the NaN it is; overflow and infinity as the saturation says; -0 stays where the format
 /// has one. Throws std::invalid_argument for lengths or options that contradict.
 /// Source: IEEE P3109, Project.
-template <carrier_float T>
+template <carrier_float T, class Isa = detail::native_isa>
 void quantize(std::span<const T> x, std::span<T> out, const converter<T>& c,
               const options& o = {}) {
     detail::check_sizes("quantize", x.size(), out.size());
     detail::check_options("quantize", c.projection(), o, x.size());
-    const auto loop = detail::loops_of(o).template of<T>().quantize;
-    detail::for_chunks(x.size(), c.projection(), o,
+    const detail::loop_table& loops = detail::loops_of<Isa>(o);
+    const auto loop = loops.template of<T>().quantize;
+    detail::for_chunks(x.size(), c.projection(), o, loops,
                        [&](std::size_t i, std::size_t n, const std::uint32_t* random) {
         loop(c.plan(), x.data() + i, out.data() + i, random, n);
     });
 }
 
 /// The same from the format itself. f: valid and held by T exactly, else std::invalid_argument.
-template <carrier_float T>
+template <carrier_float T, class Isa = detail::native_isa>
 void quantize(std::span<const T> x, std::span<T> out, const format& f, const projection& p = {},
               const options& o = {}) {
-    quantize(x, out, converter<T>(f, p), o);
+    quantize<T, Isa>(x, out, converter<T>(f, p), o);
 }
 
 /// In place.
-template <carrier_float T>
-void quantize(std::span<T> x, const format& f, const projection& p = {}, const options& o = {}) {
-    quantize(std::span<const T>(x), x, converter<T>(f, p), o);
+template <carrier_float T, std::size_t Extent, class Isa = detail::native_isa>
+void quantize(std::span<T, Extent> x, const format& f, const projection& p = {},
+              const options& o = {}) {
+    quantize<T, Isa>(std::span<const T>(x), std::span<T>(x), converter<T>(f, p), o);
 }
 
-/// The code of each x, right-aligned in an unsigned integer of any width that holds it. NaN gives
-/// the format's NaN; where it has none, `options::nan_code`, or std::invalid_argument if that is not
-/// set (`out` is then partly written). Otherwise as quantize. Source: IEEE P3109, Encode.
-template <carrier_float T, code_integer Code>
+/// The code of each x, right-aligned in an unsigned integer of any width that holds it. A NaN
+/// input gives `options::nan_code`; if that is not set, the format's NaN, or std::invalid_argument
+/// where it has none (`out` is then partly written). Otherwise as quantize. Source: IEEE P3109, Encode.
+template <carrier_float T, code_integer Code, class Isa = detail::native_isa>
 void encode(std::span<const T> x, std::span<Code> out, const converter<T>& c,
             const options& o = {}) {
     const format& f = c.format();
@@ -173,12 +179,13 @@ void encode(std::span<const T> x, std::span<Code> out, const converter<T>& c,
     }
     const bool refuse_nan = !f.has_nan() && !o.nan_code;
     std::atomic<bool> met_nan{false};
-    const auto& loops = detail::loops_of(o).template of<T>();
+    const detail::loop_table& table = detail::loops_of<Isa>(o);
+    const auto& loops = table.template of<T>();
     const auto convert = [&](std::size_t i, std::size_t n, const std::uint32_t* random) {
         if (refuse_nan && loops.any_nan(x.data() + i, n)) met_nan = true;
         loops.encode(plan, x.data() + i, out.data() + i, sizeof(Code), random, n);
     };
-    detail::for_chunks(x.size(), c.projection(), o,
+    detail::for_chunks(x.size(), c.projection(), o, table,
                        [&](std::size_t begin, std::size_t n, const std::uint32_t* random) {
         if (!refuse_nan || random != nullptr) return convert(begin, n, random);
         // By chunks: what any_nan reads is in the cache when encode wants it.
@@ -191,21 +198,21 @@ void encode(std::span<const T> x, std::span<Code> out, const converter<T>& c,
             "becomes (options::nan_code; nan= in Python)");
 }
 
-template <carrier_float T, code_integer Code>
+template <carrier_float T, code_integer Code, class Isa = detail::native_isa>
 void encode(std::span<const T> x, std::span<Code> out, const format& f, const projection& p = {},
             const options& o = {}) {
-    encode(x, out, converter<T>(f, p), o);
+    encode<T, Code, Isa>(x, out, converter<T>(f, p), o);
 }
 
 /// The value of each code. A NaN code gives a quiet NaN. Throws std::invalid_argument for a code
 /// with bits above the format's (`out` is then partly written).
-template <carrier_float T, code_integer Code>
+template <carrier_float T, code_integer Code, class Isa = detail::native_isa>
 void decode(std::span<const Code> codes, std::span<T> out, const converter<T>& c,
             const options& o = {}) {
     const format& f = c.format();
     detail::check_sizes("decode", codes.size(), out.size());
     detail::check_options("decode", {}, o, codes.size());
-    const detail::loop_table& table = detail::loops_of(o);
+    const detail::loop_table& table = detail::loops_of<Isa>(o);
     const bool may_be_wide = f.bits() < static_cast<int>(8 * sizeof(Code));
     std::atomic<bool> met_wide{false};
     detail::for_ranges(codes.size(), o.threads, detail::chunk,
@@ -224,9 +231,9 @@ void decode(std::span<const Code> codes, std::span<T> out, const converter<T>& c
                      std::to_string(f.bits()) + "; unpack dense codes first");
 }
 
-template <carrier_float T, code_integer Code>
+template <carrier_float T, code_integer Code, class Isa = detail::native_isa>
 void decode(std::span<const Code> codes, std::span<T> out, const format& f, const options& o = {}) {
-    decode(codes, out, converter<T>(f), o);
+    decode<T, Code, Isa>(codes, out, converter<T>(f), o);
 }
 
 }  // namespace lowp

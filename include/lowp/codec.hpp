@@ -79,7 +79,7 @@ template <class T>
 }
 
 template <class T>
-void check_fits(const format& f) {
+constexpr void check_fits(const format& f) {
     f.validate();
     if (!f.fits<T>())
         throw std::invalid_argument(
@@ -93,15 +93,13 @@ void check_fits(const format& f) {
 
 /// A format and a projection made ready for values of T: what to keep where single values are
 /// converted many times. f: valid and held by T exactly, else std::invalid_argument.
-template <class T>
+template <carrier_float T>
 class converter {
 public:
     explicit constexpr converter(const lowp::format& f, const lowp::projection& p = {})
         : format_(f), projection_(p) {
-        if (!std::is_constant_evaluated()) {
-            detail::check_fits<T>(f);
-            p.validate();
-        }
+        detail::check_fits<T>(f);
+        p.validate();
         plan_ = detail::make_plan<T>(f, p);
     }
 
@@ -158,24 +156,21 @@ private:
 };
 
 /// x on the grid of f. See converter::quantize.
-template <class T>
-    requires std::is_floating_point_v<T>
+template <carrier_float T>
 [[nodiscard]] constexpr T quantize(T x, const format& f, const projection& p = {},
                                    std::uint32_t random = 0) {
     return converter<T>(f, p).quantize(x, random);
 }
 
 /// The code of x in f. See converter::encode.
-template <class T>
-    requires std::is_floating_point_v<T>
+template <carrier_float T>
 [[nodiscard]] constexpr code_type encode(T x, const format& f, const projection& p = {},
                                          std::uint32_t random = 0) {
     return converter<T>(f, p).encode(x, random);
 }
 
 /// The value of a code of f. See converter::decode.
-template <class T = float>
-    requires std::is_floating_point_v<T>
+template <carrier_float T = float>
 [[nodiscard]] constexpr T decode(code_type code, const format& f) {
     return converter<T>(f).decode(code);
 }

@@ -3,16 +3,23 @@
 #pragma once
 
 #include <bit>
+#include <concepts>
 #include <cstdint>
 #include <limits>
 #include <stdexcept>
 #include <string>
 
-#if defined(__FAST_MATH__) || (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__)
-#error "lowp needs IEEE arithmetic: compile without -ffast-math (and -ffinite-math-only)"
+#if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || \
+    (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \
+    (defined(__FLT_EVAL_METHOD__) && (__FLT_EVAL_METHOD__ == 1 || __FLT_EVAL_METHOD__ == 2))
+#error "lowp needs IEEE arithmetic: no -ffast-math, -funsafe-math-optimizations, -ffinite-math-only"
 #endif
 
 namespace lowp {
+
+/// The floats that arrays and values come in.
+template <class T>
+concept carrier_float = std::same_as<T, float> || std::same_as<T, double>;
 
 /// The unsigned integer that holds a code, right-aligned.
 using code_type = std::uint64_t;
@@ -134,7 +141,8 @@ struct format {
             if (!has_inf || magnitude != inf_code()) return nan();
             return negative ? -infinity() : infinity();
         }
-        return negative ? -magnitude_value(magnitude) : magnitude_value(magnitude);
+        const double absolute = magnitude_value(magnitude);
+        return negative && (absolute > 0 || has_neg_zero) ? -absolute : absolute;
     }
 
     [[nodiscard]] constexpr double max() const { return value(max_code()); }
@@ -167,16 +175,19 @@ struct format {
 
     // ---- what can go where --------------------------------------------------------------------
 
-    /// Whether `Carrier` (float or double) holds every finite value of the format exactly.
+    /// Whether `Carrier` (float or double) carries the format: it holds every finite value exactly,
+    /// with room for the codes in an integer of its size.
     template <class Carrier>
     [[nodiscard]] constexpr bool fits() const {
         using limits = std::numeric_limits<Carrier>;
+        constexpr int code_bits = 8 * static_cast<int>(sizeof(Carrier));
         return mantissa_bits < limits::digits && emax() < limits::max_exponent &&
+               emin() < limits::max_exponent && bits() <= code_bits - (is_signed ? 0 : 1) &&
                min_quantum_exponent() >= limits::min_exponent - limits::digits;
     }
 
     /// Throws std::invalid_argument where the fields contradict each other, naming the field.
-    void validate() const {
+    constexpr void validate() const {
         within("exponent_bits", exponent_bits, 0, 11);
         within("mantissa_bits", mantissa_bits, 0, 52);
         within("bias", bias, -1200, 1200);
@@ -309,7 +320,7 @@ private:
         return significand * power_of_two(first) *
                power_of_two(e - first < -1074 ? -1074 : e - first);
     }
-    static void within(const char* field, int got, int low, int high) {
+    static constexpr void within(const char* field, int got, int low, int high) {
         if (got < low || got > high)
             fail(std::string(field) + " must be between " + std::to_string(low) + " and " +
                  std::to_string(high) + "; got " + std::to_string(got));

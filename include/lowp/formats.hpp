@@ -291,6 +291,13 @@ inline candidate general_name(const format& f, std::string_view kind) {
     return c;
 }
 
+// The beginning of a text, for a message; never half of a UTF-8 character.
+inline std::string shown(std::string_view text, std::size_t length = 64) {
+    if (text.size() <= length) return std::string(text);
+    while (length > 0 && (static_cast<unsigned char>(text[length]) & 0xC0U) == 0x80U) --length;
+    return std::string(text.substr(0, length)) + "...";
+}
+
 // Levenshtein distance, for the nearest names of an unknown one.
 inline std::size_t edit_distance(std::string_view a, std::string_view b) {
     std::vector<std::size_t> row(b.size() + 1);
@@ -372,7 +379,7 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
         f->validate();
         return *f;
     }
-    std::string message = "unknown format \"" + std::string(text.substr(0, 64)) + "\"; nearest:";
+    std::string message = "unknown format \"" + detail::shown(text) + "\"; nearest:";
     for (const std::string& near : nearest_names(text.substr(0, 64)))
         message.append(" ").append(near);
     throw std::invalid_argument(

@@ -33,7 +33,7 @@ public:
     template <class T>
         requires std::is_same_v<T, float> || std::is_same_v<T, double>
     explicit constexpr minifloat(T x, const projection& p = {}, std::uint32_t random = 0)
-        : code_(static_cast<storage>(encode(x, F, p, random))) {
+        : code_(static_cast<storage>(converter<T>(F, p).encode(x, random))) {
         static_assert(F.fits<T>(), "T does not hold every value of F; construct from double");
     }
 
@@ -50,7 +50,7 @@ public:
         requires std::is_same_v<T, float> || std::is_same_v<T, double>
     explicit constexpr operator T() const {
         static_assert(F.fits<T>(), "T does not hold every value of F; convert to double");
-        return decode<T>(code_, F);
+        return to<T>.decode(code_);
     }
 
     /// By value: NaN is unordered and equal to nothing, -0 equals +0.
@@ -62,6 +62,9 @@ public:
     }
 
 private:
+    template <class T>
+    static constexpr converter<T> to{F};  // also refuses, at compile time, an F that is not valid
+
     storage code_ = 0;
 };
 

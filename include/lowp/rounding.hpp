@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
@@ -43,7 +44,7 @@ struct projection {
 
     friend constexpr bool operator==(const projection&, const projection&) = default;
 
-    void validate() const {
+    constexpr void validate() const {
         if (random_bits < 1 || random_bits > 32)
             throw std::invalid_argument(
                 "lowp::projection: random_bits must be between 1 and 32; got " +

@@ -162,7 +162,10 @@ struct outcome {
                                             : on_line(f, code));
     if (negative && magnitude == 0 && !f.has_neg_zero)
         return std::numeric_limits<double>::quiet_NaN();
-    if (magnitude <= f.max_code()) return value(f, {outcome::kind::finite, negative, magnitude});
+    if (magnitude <= f.max_code()) {
+        const bool keeps_sign = on_line(f, magnitude) != 0 || f.has_neg_zero;
+        return value(f, {outcome::kind::finite, negative && keeps_sign, magnitude});
+    }
     if (f.has_inf && magnitude == f.max_code() + 1)
         return value(f, {outcome::kind::infinite, negative, 0});
     return std::numeric_limits<double>::quiet_NaN();

@@ -10,7 +10,8 @@
 
 namespace lowp::detail {
 
-/// Default floating-point control for its lifetime; then the thread's own again.
+/// Default floating-point control for its lifetime; then the thread's own again. The sticky
+/// exception flags mean nothing after a call.
 class default_environment {
 public:
     default_environment() : saved_(read()), differs_((saved_ & control) != defaults) {

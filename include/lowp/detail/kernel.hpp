@@ -212,7 +212,7 @@ struct rounded {
     typename L::word value, code;
 };
 
-/// The same for modes that weigh the tail: the significand is cut by a shift lane by lane, the tail meets the
+/// path::sum for modes that weigh the tail: the significand is cut by a shift lane by lane, the tail meets the
 /// random bits as on the line of codes, and the float subtraction puts the value together. The hidden
 /// bit is set in zeros and subnormal floats too: choose_path admits formats that lie so far above
 /// them that all their random bits cannot make them step.
@@ -322,6 +322,15 @@ template <class L>
     return L::less(L::set(infinity), x.magnitude);
 }
 
+/// Float bits with a sign bit put in, unless they are zero and the format has no -0.
+template <class L>
+[[gnu::always_inline]] constexpr typename L::word with_sign(const plan<typename L::element>& c,
+                                                            typename L::word value,
+                                                            typename L::word sign) {
+    const auto is_zero = L::equal(value, L::set(0));
+    return value | L::select(is_zero, sign & L::set(c.zero_sign), sign);
+}
+
 /// Float bits of x on the grid. NaNs stay as they are, bit for bit.
 template <class L, rounding R, path P>
 [[gnu::always_inline]] constexpr typename L::word quantize_lanes(const plan<typename L::element>& c,
@@ -353,8 +362,7 @@ template <class L, rounding R, path P>
             L::select(x.negative, L::set(c.limit_negative), L::set(c.limit_positive));
         is_over = L::less(limit, code);
         const auto value = magnitude_of_code<L, P>(c, code);
-        const auto is_zero = L::equal(value, L::set(0));
-        result = value | L::select(is_zero, sign & L::set(c.zero_sign), sign);
+        result = with_sign<L>(c, value, sign);
     }
     return L::select(is_nan<L>(x), x.bits, with_specials<L>(c.values, x, is_over, result));
 }
@@ -404,7 +412,7 @@ template <class L, path P>
     const auto magnitude = L::select(positive, whole, negate_code<L>(c, whole));
     const auto used = L::select(L::less(magnitude, L::set(c.smallest_code)), zero, magnitude);
     const auto sign = L::select(positive, zero, L::set(sign_bit));
-    const auto finite = magnitude_of_code<L, P>(c, used) | sign;
+    const auto finite = with_sign<L>(c, magnitude_of_code<L, P>(c, used), sign);
     const auto limit = L::select(positive, L::set(c.limit_positive), L::set(c.limit_negative));
     const auto special =
         L::select(L::equal(magnitude, L::set(c.inf_code)), infinity | sign, quiet_nan);

@@ -134,7 +134,7 @@ template <class T>
     // Without subnormals, those of the carrier lie in the gap, and need their own exponents.
     if (low_field < (f.has_subnormals ? 1 : 2)) return path::renormalized;
     const int shift = c::mantissa - f.mantissa_bits;
-    const int top = f.exponent_bits == 0 ? f.emin() : f.emax();
+    const int top = std::max(f.emin(), f.emax());  // emax is the smaller where all is subnormal
     const bool is_inside =
         f.has_subnormals && f.mantissa_bits >= 1 && shift >= 2 && top + 1 + shift <= c::bias;
     // Subnormal floats lie below 2^-34 of the smallest quantum: no 32 random bits make them step.

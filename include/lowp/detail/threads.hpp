@@ -7,10 +7,9 @@
 #include <condition_variable>
 #include <cstddef>
 #include <functional>
-#include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
-#include <vector>
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <unistd.h>
@@ -18,46 +17,37 @@
 
 namespace lowp::detail {
 
-/// Workers that wait for the next call. One call runs at a time; a second caller, or a worker that
-/// calls again, does its work alone. After fork() the child starts its own.
+/// Workers that wait for the next call. One call at a time has them; another one meanwhile, or one
+/// from within, does its work alone. Never destroyed: a child of fork() has the pool but not its
+/// threads, and could not join them at exit. It starts its own.
 class thread_pool {
 public:
     using task = std::function<void(std::size_t part)>;
 
     static thread_pool& instance() {
         static std::mutex guard;
-        static std::unique_ptr<thread_pool> pool;
+        static thread_pool* pool = nullptr;
         const std::lock_guard lock(guard);
-        if (pool != nullptr && pool->process_ != process())
-            (void)pool.release();  // threads stayed behind
-        if (pool == nullptr) pool = std::make_unique<thread_pool>();
+        if (pool == nullptr || pool->process_ != process()) pool = new thread_pool;
         return *pool;
     }
 
-    thread_pool() = default;
     thread_pool(const thread_pool&) = delete;
     thread_pool& operator=(const thread_pool&) = delete;
     thread_pool(thread_pool&&) = delete;
     thread_pool& operator=(thread_pool&&) = delete;
-    ~thread_pool() {
-        {
-            const std::lock_guard lock(mutex_);
-            stopping_ = true;
-        }
-        wake_.notify_all();
-        for (std::thread& worker : workers_) worker.join();
-    }
+    ~thread_pool() = delete;
 
-    /// work(0) .. work(parts - 1), each once, on the caller and up to parts - 1 workers.
+    /// work(0) .. work(parts - 1), each once, on the caller and up to parts - 1 workers: fewer where
+    /// the system has no more threads to give. work must not throw.
     void run(std::size_t parts, const task& work) {
-        const std::unique_lock busy(busy_, std::try_to_lock);
-        if (parts < 2 || !busy.owns_lock()) {
+        if (parts < 2 || busy_.test_and_set(std::memory_order_acquire)) {
             for (std::size_t part = 0; part < parts; ++part) work(part);
             return;
         }
+        hire(parts - 1);
         {
             const std::lock_guard lock(mutex_);
-            while (workers_.size() + 1 < parts) workers_.emplace_back([this] { serve(); });
             work_ = &work;
             parts_ = parts;
             next_ = 0;
@@ -66,12 +56,17 @@ public:
         wake_.notify_all();
         while (take_one()) {
         }
-        std::unique_lock lock(mutex_);
-        done_.wait(lock, [this] { return unfinished_ == 0; });
-        work_ = nullptr;
+        {
+            std::unique_lock lock(mutex_);
+            done_.wait(lock, [this] { return unfinished_ == 0; });
+            work_ = nullptr;
+        }
+        busy_.clear(std::memory_order_release);
     }
 
 private:
+    thread_pool() = default;
+
     static long process() {
 #if defined(__unix__) || defined(__APPLE__)
         return static_cast<long>(getpid());
@@ -80,7 +75,18 @@ private:
 #endif
     }
 
-    bool take_one() {
+    void hire(std::size_t wanted) {
+        try {
+            while (workers_ < wanted) {
+                std::thread([this] { serve(); }).detach();
+                ++workers_;
+            }
+        } catch (const std::system_error&) {
+            // No more threads: those there are, the caller at least, do it all.
+        }
+    }
+
+    bool take_one() noexcept {
         const task* work = nullptr;
         std::size_t part = 0;
         {
@@ -95,25 +101,23 @@ private:
         return true;
     }
 
-    void serve() {
+    [[noreturn]] void serve() {
         while (true) {
             {
                 std::unique_lock lock(mutex_);
-                wake_.wait(lock,
-                           [this] { return stopping_ || (work_ != nullptr && next_ < parts_); });
-                if (stopping_) return;
+                wake_.wait(lock, [this] { return work_ != nullptr && next_ < parts_; });
             }
             while (take_one()) {
             }
         }
     }
 
-    std::mutex busy_, mutex_;
+    std::atomic_flag busy_;
+    std::mutex mutex_;
     std::condition_variable wake_, done_;
-    std::vector<std::thread> workers_;
+    std::size_t workers_ = 0;
     const task* work_ = nullptr;
     std::size_t parts_ = 0, next_ = 0, unfinished_ = 0;
-    bool stopping_ = false;
     long process_ = process();
 };
 
