@@ -121,8 +121,8 @@ private:
     long process_ = process();
 };
 
-/// Elements below which one thread is faster.
-inline constexpr std::size_t parallel_from = std::size_t{1} << 17;
+/// Elements below which one thread is faster: waking another takes as long as converting some 2^18.
+inline constexpr std::size_t parallel_from = std::size_t{1} << 21;
 
 /// work(begin, end) over [0, n), in ranges that begin at multiples of `grain`. threads: 0 means all
 /// cores for arrays from `parallel_from` elements on, one below.
