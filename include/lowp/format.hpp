@@ -2,6 +2,10 @@
 // Everything else (limits, special codes, values) is derived here and nowhere else.
 #pragma once
 
+#if __cplusplus < 202002L
+#error "lowp needs C++20: compile with -std=c++20 or later"
+#endif
+
 #include <bit>
 #include <concepts>
 #include <cstdint>

@@ -53,13 +53,18 @@ inline constexpr std::array registry{
 // clang-format on
 
 /// Short names that are understood, but not printed.
-inline constexpr std::array<std::array<std::string_view, 2>, 6> aliases{{
+inline constexpr std::array<std::array<std::string_view, 2>, 11> aliases{{
     {"fp64", "float64"},
     {"fp32", "float32"},
     {"tf32", "tensorfloat32"},
     {"bf16", "bfloat16"},
     {"fp16", "float16"},
     {"half", "float16"},
+    {"fp8_e4m3", "float8_e4m3fn"},
+    {"fp8_e5m2", "float8_e5m2"},
+    {"fp6_e2m3", "float6_e2m3fn"},
+    {"fp6_e3m2", "float6_e3m2fn"},
+    {"fp4_e2m1", "float4_e2m1fn"},
 }};
 
 namespace detail {
