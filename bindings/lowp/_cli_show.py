@@ -114,7 +114,7 @@ def table(
     rows = list(rows)
     drawn = Table(box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
     for i, column in enumerate(columns):
-        # Where the terminal is narrow, long texts are folded; numbers and names of formats stay whole.
+        # Where the terminal is narrow, long texts are folded; numbers and names stay whole.
         text = i < left
         justify: Literal["left", "right"] = "left" if text else "right"
         longest = max((len(row[i]) for row in rows), default=0)
