@@ -55,7 +55,6 @@ template <class T, class Isa>
 struct scalar_lanes {
     using element = T;
     using word = typename carrier<T>::word;
-    using real = T;
     using mask = bool;
     static constexpr std::size_t width = 1;
 

@@ -4,7 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <limits>
 
 #include "lowp/codec.hpp"
 #include "lowp/detail/kernel.hpp"
