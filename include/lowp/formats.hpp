@@ -42,7 +42,6 @@ inline constexpr std::array registry{
     named_format{"float4_e2m1fn",       format::fn(2, 1),              "OCP MX 1.0"},
     named_format{"p3109_k8p3se",        format::p3109(8, 3),           "IEEE P3109 interim report"},
     named_format{"p3109_k8p4se",        format::p3109(8, 4),           "IEEE P3109 interim report"},
-    named_format{"mxint8",              format::fixed_point(1, 6),     "OCP MX 1.0, INT8 element"},
     named_format{"int16",               format::fixed_point(15, 0),    "two's complement"},
     named_format{"int8",                format::fixed_point(7, 0),     "two's complement"},
     named_format{"int4",                format::fixed_point(3, 0),     "two's complement"},
@@ -94,7 +93,6 @@ inline constexpr format float8_e8m0fnu = detail::registered("float8_e8m0fnu");
 inline constexpr format float6_e2m3fn = detail::registered("float6_e2m3fn");
 inline constexpr format float6_e3m2fn = detail::registered("float6_e3m2fn");
 inline constexpr format float4_e2m1fn = detail::registered("float4_e2m1fn");
-inline constexpr format mxint8 = detail::registered("mxint8");
 inline constexpr format int8 = detail::registered("int8");
 inline constexpr format int4 = detail::registered("int4");
 
@@ -365,7 +363,7 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
 }
 
 /// The format that a name means. Grammar, in this order:
-///     a name of `registry` or an alias              float8_e4m3fn, bfloat16, mxint8; bf16
+///     a name of `registry` or an alias              float8_e4m3fn, bfloat16, int8; bf16
 ///     p3109_k{K}p{P}{s|u}{e|f}                      p3109_k6p3uf
 ///     [u]int{n}, [u]q{m}.{f}                        int4, q3.4 (two's complement, 8 bits)
 ///     [u]e{E}m{M}[b{bias}][fn|fnuz|f][_modifiers]   e5m10, e4m3b11fnuz, ue5m3, e4m3fn_nosub

@@ -9,15 +9,29 @@
 //     pack.hpp       codes of 1 to 8 bits in dense bytes
 //     minifloat.hpp  a value stored as its code
 //
+// and, one level up, elements that share scales:
+//     scale.hpp          rules: from what is in a block to its scale
+//     codebook.hpp       elements that are a sorted list of values: NF4
+//     block_format.hpp   element, scale, shape, rule and edges together; layouts of arrays
+//     block_formats.hpp  names: mxfp4, nvfp4, float4_e2m1fn/16/ue5m3/amax; parse_block_format
+//     block.hpp          quantize, encode and decode of arrays in blocks
+//     hadamard.hpp       the transform that spreads outliers over a block
+//
 // Not included here: eigen.hpp (the verbs on Eigen's matrices), dispatch.hpp (the instruction set
 // chosen at run time, needs the compiled library), spec.hpp (the definition the tests compare with).
 #pragma once
 
 #include "lowp/array.hpp"
+#include "lowp/block.hpp"
+#include "lowp/block_format.hpp"
+#include "lowp/block_formats.hpp"
+#include "lowp/codebook.hpp"
 #include "lowp/codec.hpp"
 #include "lowp/format.hpp"
 #include "lowp/formats.hpp"
+#include "lowp/hadamard.hpp"
 #include "lowp/minifloat.hpp"
 #include "lowp/pack.hpp"
 #include "lowp/random.hpp"
 #include "lowp/rounding.hpp"
+#include "lowp/scale.hpp"

@@ -382,6 +382,13 @@ template <class L, rounding R, path P>
     const operand<L> x = take_apart<L>(c, bits);
     typename L::word code{};
     typename L::mask is_over{};
+    if constexpr (P == path::plain_sum) {
+        // Whatever lies beyond the largest value was rounded to the code after it.
+        const auto limit = L::set(c.codes.over_positive);
+        const auto sign = L::shift_right(x.bits ^ x.magnitude, c.sign_shift);
+        code = L::smaller(round_in_float<L, R>(c, x, random).code, limit) | sign;
+        return L::select(is_nan<L>(x), L::set(c.nan_code), code);
+    }
     if constexpr (P == path::sum) {
         const auto both = round_in_float<L, R>(c, x, random);
         is_over = L::less(limit_value<L>(c, x), both.value);

@@ -68,12 +68,22 @@ struct scalar_lanes {
     [[gnu::always_inline]] static constexpr word load_words(const word* p) { return *p; }
     [[gnu::always_inline]] static constexpr void store_words(word* p, word w) { *p = w; }
     [[gnu::always_inline]] static constexpr word load_random(const std::uint32_t* p) { return *p; }
+    [[gnu::always_inline]] static constexpr word load_bytes(const std::uint8_t* p) { return *p; }
+    [[gnu::always_inline]] static constexpr void store_bytes(std::uint8_t* p, word w) {
+        *p = static_cast<std::uint8_t>(w);
+    }
 
     [[gnu::always_inline]] static constexpr word sum(word a, word b) {
         return __builtin_bit_cast(word, __builtin_bit_cast(T, a) + __builtin_bit_cast(T, b));
     }
     [[gnu::always_inline]] static constexpr word difference(word a, word b) {
         return __builtin_bit_cast(word, __builtin_bit_cast(T, a) - __builtin_bit_cast(T, b));
+    }
+    [[gnu::always_inline]] static constexpr word product(word a, word b) {
+        return __builtin_bit_cast(word, __builtin_bit_cast(T, a) * __builtin_bit_cast(T, b));
+    }
+    [[gnu::always_inline]] static constexpr word quotient(word a, word b) {
+        return __builtin_bit_cast(word, __builtin_bit_cast(T, a) / __builtin_bit_cast(T, b));
     }
     /// Float bits of fraction * 2^(e - mantissa), where `power` is 2^e and fraction < 2^mantissa; any
     /// bits for larger fractions. By integers here: single values do not depend on the thread's
@@ -86,6 +96,10 @@ struct scalar_lanes {
         const int field = static_cast<int>(power >> mantissa) - 1;
         const int up = to_normal < field ? to_normal : field;
         return (fraction << up) + (static_cast<word>(field - up) << mantissa);
+    }
+    /// table[index & 15]; table: sixteen words.
+    [[gnu::always_inline]] static constexpr word lookup(const word* table, word index) {
+        return table[index & 15];
     }
     [[gnu::always_inline]] static constexpr mask less(word a, word b) {
         return to_signed(a) < to_signed(b);
@@ -179,14 +193,82 @@ struct vector_lanes {
         }
     }
 
+    /// Bytes as words.
+    [[gnu::always_inline]] static word load_bytes(const std::uint8_t* p) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(word) == 64 && sizeof(lane) == 4)
+            return _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+        else if constexpr (sizeof(word) == 64)
+            return _mm512_cvtepu8_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+#endif
+#if defined(__AVX2__)
+        if constexpr (sizeof(word) == 32 && sizeof(lane) == 4)
+            return _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+#endif
+        unsigned_lane wide[width];
+        for (std::size_t i = 0; i < width; ++i) wide[i] = p[i];
+        return load_words(wide);
+    }
+    /// The lowest byte of each word.
+    [[gnu::always_inline]] static void store_bytes(std::uint8_t* p, word w) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(word) == 64 && sizeof(lane) == 4)
+            return _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtepi32_epi8(w));
+        else if constexpr (sizeof(word) == 64)
+            return _mm_storel_epi64(reinterpret_cast<__m128i*>(p), _mm512_cvtepi64_epi8(w));
+#endif
+#if defined(__AVX2__)
+        if constexpr (sizeof(word) == 32 && sizeof(lane) == 4) {
+            const __m256i lowest =
+                _mm256_setr_epi8(0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,  //
+                                 -1, -1, -1, -1, 0, 4, 8, 12, -1, -1, -1, -1, -1, -1, -1, -1);
+            const __m256i apart = _mm256_shuffle_epi8(w, lowest);
+            return _mm_storel_epi64(
+                reinterpret_cast<__m128i*>(p),
+                _mm_or_si128(_mm256_castsi256_si128(apart), _mm256_extracti128_si256(apart, 1)));
+        }
+#endif
+        unsigned_lane wide[width];
+        store_words(wide, w);
+        for (std::size_t i = 0; i < width; ++i) p[i] = static_cast<std::uint8_t>(wide[i]);
+    }
+
     [[gnu::always_inline]] static word sum(word a, word b) {
         return as_word(as_real(a) + as_real(b));
     }
     [[gnu::always_inline]] static word difference(word a, word b) {
         return as_word(as_real(a) - as_real(b));
     }
+    [[gnu::always_inline]] static word product(word a, word b) {
+        return as_word(as_real(a) * as_real(b));
+    }
+    [[gnu::always_inline]] static word quotient(word a, word b) {
+        return as_word(as_real(a) / as_real(b));
+    }
     [[gnu::always_inline]] static word on_grid_of(word power, word fraction) {
         return difference(fraction + power, power);
+    }
+    [[gnu::always_inline]] static word lookup(const unsigned_lane* table, word index) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(word) == 64 && sizeof(lane) == 4)
+            return _mm512_permutexvar_epi32(index, load_words(table));
+        else if constexpr (sizeof(word) == 64)
+            return _mm512_permutex2var_epi64(load_words(table), index, load_words(table + 8));
+#endif
+#if defined(__AVX2__)
+        if constexpr (sizeof(word) == 32 && sizeof(lane) == 4) {
+            const __m256 low =
+                _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(load_words(table), index));
+            const __m256 high =
+                _mm256_castsi256_ps(_mm256_permutevar8x32_epi32(load_words(table + 8), index));
+            const __m256 upper = _mm256_castsi256_ps(_mm256_slli_epi32(index, 28));
+            return _mm256_castps_si256(_mm256_blendv_ps(low, high, upper));
+        }
+#endif
+        unsigned_lane at[width];
+        store_words(at, index);
+        for (std::size_t i = 0; i < width; ++i) at[i] = table[at[i] & 15];
+        return load_words(at);
     }
     [[gnu::always_inline]] static mask less(word a, word b) { return a < b; }
     [[gnu::always_inline]] static mask equal(word a, word b) { return a == b; }
@@ -273,8 +355,75 @@ struct vector_lanes {
         xsimd::zip_lo(a, b).store_unaligned(out);
         xsimd::zip_hi(a, b).store_unaligned(out + width);
     }
+    /// a[0] b[0] a[1] b[1] ...: the lower half of both, lane by lane.
+    [[gnu::always_inline]] static word interleave_low(word a, word b) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(word) == 64 && sizeof(lane) == 4)
+            return _mm512_permutex2var_epi32(
+                a, _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23), b);
+        else if constexpr (sizeof(word) == 64)
+            return _mm512_permutex2var_epi64(a, _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11), b);
+#endif
+#if defined(__AVX2__)
+        // xsimd 8's own interleaves the halves of a 256-bit register apart.
+        if constexpr (sizeof(word) == 32)
+            return _mm256_permute2x128_si256(unpack_low(a, b), unpack_high(a, b), 0x20);
+#endif
+        return xsimd::zip_lo(a, b);
+    }
+    /// The same of the upper halves.
+    [[gnu::always_inline]] static word interleave_high(word a, word b) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(word) == 64 && sizeof(lane) == 4)
+            return _mm512_permutex2var_epi32(
+                a, _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31),
+                b);
+        else if constexpr (sizeof(word) == 64)
+            return _mm512_permutex2var_epi64(a, _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15), b);
+#endif
+#if defined(__AVX2__)
+        if constexpr (sizeof(word) == 32)
+            return _mm256_permute2x128_si256(unpack_low(a, b), unpack_high(a, b), 0x31);
+#endif
+        return xsimd::zip_hi(a, b);
+    }
+    /// Lane i gets lane i ^ Distance; Distance: a power of two below the width.
+    template <std::size_t Distance>
+    [[gnu::always_inline]] static word exchange(word a) {
+        constexpr std::size_t bytes = Distance * sizeof(lane);
+#if defined(__AVX512F__)
+        if constexpr (sizeof(word) == 64) {
+            if constexpr (bytes == 4) return _mm512_shuffle_epi32(a, _MM_PERM_CDAB);
+            if constexpr (bytes == 8) return _mm512_shuffle_epi32(a, _MM_PERM_BADC);
+            if constexpr (bytes == 16) return _mm512_shuffle_i64x2(a, a, 0xB1);
+            if constexpr (bytes == 32) return _mm512_shuffle_i64x2(a, a, 0x4E);
+        }
+#endif
+#if defined(__AVX2__)
+        if constexpr (sizeof(word) == 32) {
+            if constexpr (bytes == 4) return _mm256_shuffle_epi32(a, 0xB1);
+            if constexpr (bytes == 8) return _mm256_shuffle_epi32(a, 0x4E);
+            if constexpr (bytes == 16) return _mm256_permute2x128_si256(a, a, 0x01);
+        }
+#endif
+        if constexpr (sizeof(word) == 16) {
+            unsigned_lane x[width];
+            unsigned_lane y[width];
+            store_words(x, a);
+            for (std::size_t i = 0; i < width; ++i) y[i] = x[i ^ Distance];
+            return load_words(y);
+        }
+    }
 
 private:
+#if defined(__AVX2__)
+    [[gnu::always_inline]] static __m256i unpack_low(__m256i a, __m256i b) {
+        return sizeof(lane) == 4 ? _mm256_unpacklo_epi32(a, b) : _mm256_unpacklo_epi64(a, b);
+    }
+    [[gnu::always_inline]] static __m256i unpack_high(__m256i a, __m256i b) {
+        return sizeof(lane) == 4 ? _mm256_unpackhi_epi32(a, b) : _mm256_unpackhi_epi64(a, b);
+    }
+#endif
     // xsimd 8 names the target of bitwise_cast by its batch, later versions by its element.
     template <class To, class ToElement, class From>
     [[gnu::always_inline]] static To cast(From from) {
@@ -302,6 +451,22 @@ private:
 };
 
 #endif  // LOWP_DETAIL_XSIMD
+
+/// Eight doubles on every instruction set, for sums in one fixed order.
+using eight_doubles [[gnu::vector_size(64)]] = double;
+
+/// x[0] .. x[n - 1] as doubles, zeros behind; n: up to 8.
+template <class T>
+[[gnu::always_inline]] inline void load_eight(const T* x, std::size_t n, eight_doubles& to) {
+    using source [[gnu::vector_size(8 * sizeof(T))]] = T;
+    source from{};
+    if (n >= 8) __builtin_memcpy(&from, x, sizeof(from));
+    else __builtin_memcpy(&from, x, n * sizeof(T));
+    to = __builtin_convertvector(from, eight_doubles);
+}
+
+/// Keeps the compiler from fusing the product x with a sum it goes into.
+[[gnu::always_inline]] inline void keep_rounded(eight_doubles& x) { asm("" : "+m"(x)); }
 
 #if defined(LOWP_DETAIL_XSIMD) && defined(__AVX512F__) && defined(__AVX512DQ__) && \
     defined(__AVX512BW__)

@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "lowp/codec.hpp"
+#include "lowp/detail/block_loops.hpp"
 #include "lowp/detail/kernel.hpp"
 #include "lowp/random.hpp"
 
@@ -25,6 +26,7 @@ struct carrier_loops {
                    const std::uint32_t* random, std::size_t n);
     void (*decode)(const plan<T>&, const void* codes, int code_bytes, T* y, std::size_t n);
     bool (*any_nan)(const T* x, std::size_t n);
+    block_loops<T> blocks;
 };
 
 /// The loop that no carrier has a part in: whether a code has bits that `allowed` has not.
@@ -36,6 +38,9 @@ struct loop_table {
     carrier_loops<float> of_float;
     carrier_loops<double> of_double;
     any_above_loop any_above;
+    /// Two codes of four bits in a byte, the first in the lower half; n: codes, even.
+    void (*pack_nibbles)(const std::uint8_t* codes, std::uint8_t* bytes, std::size_t n);
+    void (*unpack_nibbles)(const std::uint8_t* bytes, std::uint8_t* codes, std::size_t n);
     void (*random)(const random_source&, std::uint64_t first, std::uint32_t* words, std::size_t n);
 
     template <class T>
@@ -124,8 +129,9 @@ struct loops {
 
     static void encode(const plan<T>& c, const T* x, void* codes, int code_bytes,
                        const std::uint32_t* random, std::size_t n) {
-        with_variant(c.rounding, c.path, [&](auto mode, auto way) {
-            constexpr path P = without_plain(decltype(way)::value);
+        with_variant(c.rounding, c.encode_path, [&](auto mode, auto way) {
+            constexpr auto wanted = decltype(way)::value;
+            constexpr path P = wanted == path::plain_sum ? wanted : without_plain(wanted);
             const auto run = [&](std::size_t i, std::size_t count, word* to) {
                 encode_loop<L, decltype(mode)::value, P>(
                     c, x + i, to, random == nullptr ? nullptr : random + i, count);
@@ -168,7 +174,9 @@ struct loops {
         return found != 0;
     }
 
-    static constexpr carrier_loops<T> table() { return {&quantize, &encode, &decode, &any_nan}; }
+    static constexpr carrier_loops<T> table() {
+        return {&quantize, &encode, &decode, &any_nan, over_blocks<L>::table()};
+    }
 
 private:
     static void narrow(const word* from, void* to, int bytes, std::size_t n) {
@@ -284,11 +292,29 @@ template <class L>
     return any_above<L, std::uint64_t>(codes, allowed, n);
 }
 
+template <class L>
+void pack_nibbles(const std::uint8_t* codes, std::uint8_t* bytes, std::size_t n) {
+    for (std::size_t i = 0; i < n / 2; ++i)
+        bytes[i] = static_cast<std::uint8_t>(codes[2 * i] | codes[2 * i + 1] << 4);
+}
+template <class L>
+void unpack_nibbles(const std::uint8_t* bytes, std::uint8_t* codes, std::size_t n) {
+    for (std::size_t i = 0; i < n / 2; ++i) {
+        codes[2 * i] = bytes[i] & 15;
+        codes[2 * i + 1] = bytes[i] >> 4;
+    }
+}
+
 /// The loops of this translation unit's instruction set.
 template <template <class> class Lanes>
 constexpr loop_table make_loops(const char* isa) {
-    return {isa, loops<Lanes<float>>::table(), loops<Lanes<double>>::table(),
-            &any_code_above<Lanes<double>>, &fill_random<Lanes<double>>};
+    return {isa,
+            loops<Lanes<float>>::table(),
+            loops<Lanes<double>>::table(),
+            &any_code_above<Lanes<double>>,
+            &pack_nibbles<Lanes<double>>,
+            &unpack_nibbles<Lanes<double>>,
+            &fill_random<Lanes<double>>};
 }
 
 }  // namespace lowp::detail

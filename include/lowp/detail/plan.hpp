@@ -43,6 +43,7 @@ struct plan {
 
     lowp::rounding rounding = rounding::nearest_ties_to_even;
     detail::path path = path::shifted;
+    detail::path encode_path = path::shifted;  ///< plain_sum has conditions of its own there
 
     // The code line. A float is `low_field + its distance` binades up; codes have `shift` bits less.
     int shift = 0;           ///< stored mantissa bits of the carrier less the format's
@@ -67,6 +68,7 @@ struct plan {
     // Codes: sign-magnitude adds a bit, two's complement negates.
     word code_mask = 0, sign_mask = 0;
     word negate_flip = 0, negate_add = 0;
+    int sign_shift = 0;  ///< from the carrier's sign bit to the code's
     word max_code = 0, inf_code = 0, smallest_code = 0;
     word neg_zero_code = 0;  ///< what -0 becomes
     word neg_zero_nan = 0;   ///< code of -0 where that is NaN; else all ones, no finite code
@@ -238,6 +240,19 @@ constexpr void set_random(plan<T>& c, int random_bits) {
     c.borrow = below > 0 ? 1 : 0;
 }
 
+/// path::plain_sum for codes: one of overflow and infinity, the largest or the one after it, and a sign
+/// bit of its own.
+template <class T>
+[[nodiscard]] constexpr path choose_encode_path(const plan<T>& c) {
+    const auto& v = c.codes;
+    const bool is_next = v.over_positive == c.max_code || v.over_positive == c.max_code + 1;
+    const bool mirrored =
+        c.zero_sign != 0 && v.over_negative == (v.over_positive | c.sign_mask) && c.sign_mask != 0;
+    const bool alike = v.inf_positive == v.over_positive && v.inf_negative == v.over_negative;
+    if (without_plain(c.path) == path::sum && is_next && mirrored && alike) return path::plain_sum;
+    return without_plain(c.path);
+}
+
 /// The constants of converting carrier T to and from `f`. f: valid and f.fits<T>().
 template <class T>
 [[nodiscard]] constexpr plan<T> make_plan(const format& f, const projection& p = {}) {
@@ -250,6 +265,8 @@ template <class T>
     set_codes(c, f);
     set_random(c, p.random_bits);
     c.path = with_plain(c, p, f);
+    c.encode_path = choose_encode_path(c);
+    c.sign_shift = carrier<T>::width - 1 - f.magnitude_bits();
     return c;
 }
 

@@ -124,23 +124,30 @@ private:
 /// Elements below which one thread is faster: waking another takes as long as converting some 2^18.
 inline constexpr std::size_t parallel_from = std::size_t{1} << 21;
 
-/// work(begin, end) over [0, n), in ranges that begin at multiples of `grain`. threads: 0 means all
-/// cores for arrays from `parallel_from` elements on, one below.
+/// work(begin, end) over [0, tasks), in one range a thread. threads: 0 means all cores where the
+/// tasks have `elements` from `parallel_from` on, one below.
 template <class Work>
-void for_ranges(std::size_t n, int threads, std::size_t grain, const Work& work) {
+void for_tasks(std::size_t tasks, std::size_t elements, int threads, const Work& work) {
     auto parts = static_cast<std::size_t>(std::max(threads, 1));
-    if (threads == 0 && n >= parallel_from)
+    if (threads == 0 && elements >= parallel_from)
         parts = std::max<std::size_t>(std::thread::hardware_concurrency(), 1);
-    const std::size_t grains = (n + grain - 1) / grain;
-    parts = std::min(parts, grains);
+    parts = std::min(parts, tasks);
     if (parts < 2) {
-        if (n > 0) work(std::size_t{0}, n);
+        if (tasks > 0) work(std::size_t{0}, tasks);
         return;
     }
     thread_pool::instance().run(parts, [&](std::size_t part) {
-        const std::size_t begin = grains * part / parts * grain;
-        const std::size_t end = std::min(n, grains * (part + 1) / parts * grain);
+        const std::size_t begin = tasks * part / parts;
+        const std::size_t end = tasks * (part + 1) / parts;
         if (begin < end) work(begin, end);
+    });
+}
+
+/// work(begin, end) over [0, n), in ranges that begin at multiples of `grain`.
+template <class Work>
+void for_ranges(std::size_t n, int threads, std::size_t grain, const Work& work) {
+    for_tasks((n + grain - 1) / grain, n, threads, [&](std::size_t begin, std::size_t end) {
+        work(begin * grain, std::min(n, end * grain));
     });
 }
 

@@ -1,0 +1,249 @@
+// quantize, encode and decode of arrays in block-scaled formats: the verbs of array.hpp, one level up.
+// A block's result is that of its elements divided by the block's scale, rounded, and multiplied back.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "lowp/array.hpp"
+#include "lowp/block_format.hpp"
+#include "lowp/detail/block_engine.hpp"
+#include "lowp/pack.hpp"
+
+namespace lowp {
+
+/// How blocks are worked on; `source`, `first_index` and `random` as for arrays, an element's index
+/// being that in C order. Stochastic rounding of scales takes block b's word of stream ^ 2^63.
+struct block_options : options {
+    detail::given_scales given = {};  ///< `ideals`: scales to round into the scale format
+};
+
+namespace detail {
+
+[[nodiscard]] constexpr int code_bytes(int bits) {
+    return bits <= 8 ? 1 : bits <= 16 ? 2 : bits <= 32 ? 4 : 8;
+}
+
+template <class T>
+void check_blocks(const char* verb, const block_format& f, const block_layout& l,
+                  std::size_t elements, const block_options& o) {
+    const std::string where = std::string("lowp::") + verb + ": ";
+    f.validate();
+    check_fits<T>(f.scale);
+    if (f.elements.empty()) check_fits<T>(f.element);
+    if (f.outer.per != granularity::none) check_fits<T>(f.outer.format);
+    check_options(verb, f.element_projection(), o, elements);
+    if (l.size() != elements)
+        fail(where + "the layout has " + std::to_string(l.size()) + " elements, the array " +
+             std::to_string(elements));
+    if (l.block_rows == 0 || l.block_columns == 0)
+        fail(where + "blocks must have elements; use layout_of, which turns 0 into all of an axis");
+    const auto check_given = [&](const auto& given, std::size_t wanted, const char* what) {
+        if (!given) return;
+        if (given->size() != wanted && !(given->size() == 1 && what[0] == 'o'))
+            fail(where + what + " must have " + std::to_string(wanted) + " entries; got " +
+                 std::to_string(given->size()));
+        for (const double s : *given)
+            if (!(s >= 0 && s <= std::numeric_limits<T>::max()))
+                fail(where + what + " must be finite and not negative; got " + std::to_string(s));
+    };
+    check_given(o.given.ideals, l.blocks(), "ideals: scales given");
+    check_given(o.given.outer, f.outer.per == granularity::row ? l.lines() : 1,
+                "outer: scales given");
+}
+
+}  // namespace detail
+
+/// x on the grid of its blocks, element by element x' = project(x / s) * s with the block's s. x and
+/// out: `l.size()` values in C order, either apart or the same memory. Elements saturate. NaN and
+/// infinity as `edges` says: by default each makes its block NaN. -0 stays -0 where the element has
+/// one; blocks of zeros stay zeros; a short last block is a block of fewer elements.
+/// Throws std::invalid_argument for an invalid format, or where T does not hold element or scale.
+/// Source: OCP MX 1.0, 6.3; shared definitions of scale rules in scale.hpp.
+template <carrier_float T, class Isa = detail::native_isa>
+void quantize(std::span<const T> x, std::span<T> out, const block_format& f, const block_layout& l,
+              const block_options& o = {}) {
+    detail::check_sizes("quantize", x.size(), out.size());
+    detail::check_blocks<T>("quantize", f, l, x.size(), o);
+    const detail::block_engine<T> engine(f, l, o, detail::loops_of<Isa>(o), o.given);
+    const auto outer = engine.outer_scales(x.data());
+    engine.for_panels(detail::panels(l), [&](const auto& p, auto& scales, int threads) {
+        engine.find_scales(x.data(), p, outer, scales, threads);
+        engine.quantize(x.data(), out.data(), p, scales, threads);
+    });
+}
+
+/// The same for one row of blocks.
+template <carrier_float T, class Isa = detail::native_isa>
+void quantize(std::span<const T> x, std::span<T> out, const block_format& f,
+              const block_options& o = {}) {
+    const std::size_t shape[] = {x.size()};
+    quantize<T, Isa>(x, out, f, layout_of(f.shape, shape), o);
+}
+
+/// An array in a block-scaled format. Codes are little-endian unsigned integers of the fewest bytes
+/// in C order; packed, each line of `columns` codes is closed up to whole bytes (pack.hpp). Scales
+/// are codes of the scale format, one a block, in C order.
+struct block_tensor {
+    block_format format = {};
+    block_layout layout = {};
+    bool is_packed = false;
+    std::vector<std::uint8_t> codes = {};
+    std::vector<std::uint8_t> scales = {};
+    std::vector<double> outer = {};  ///< second-level scales: none, one, or one a line
+
+    [[nodiscard]] std::size_t bytes() const {
+        return codes.size() + scales.size() + outer.size() * sizeof(float);
+    }
+};
+
+/// Where encode writes and decode reads: memory of the caller.
+struct block_memory {
+    std::uint8_t* codes = nullptr;
+    std::uint8_t* scales = nullptr;
+    bool is_packed = false;
+};
+
+/// Bytes of the codes of a layout.
+[[nodiscard]] inline std::size_t code_size(const block_format& f, const block_layout& l,
+                                           bool is_packed) {
+    const int bits = f.element_bits();
+    if (is_packed) return l.count * l.rows * packed_size(l.columns, bits);
+    return l.size() * static_cast<std::size_t>(detail::code_bytes(bits));
+}
+[[nodiscard]] inline std::size_t scale_size(const block_format& f, const block_layout& l) {
+    return l.blocks() * static_cast<std::size_t>(detail::code_bytes(f.scale.bits()));
+}
+
+/// Codes and scales of x into memory of code_size and scale_size bytes; returns the outer scales. As
+/// quantize; a block that becomes NaN has the scale's NaN code. Throws std::invalid_argument for a
+/// NaN where neither scale nor element has one (the memory is then partly written), and for packed
+/// codes of more than eight bits.
+template <carrier_float T, class Isa = detail::native_isa>
+std::vector<double> encode(std::span<const T> x, const block_memory& to, const block_format& f,
+                           const block_layout& l, const block_options& o = {}) {
+    detail::check_blocks<T>("encode", f, l, x.size(), o);
+    const int bits = f.element_bits();
+    if (to.is_packed && bits > 8)
+        detail::fail("lowp::encode: packed codes have up to 8 bits; got " + std::to_string(bits));
+    const detail::block_engine<T> engine(f, l, o, detail::loops_of<Isa>(o), o.given);
+    const auto outer = engine.outer_scales(x.data());
+    const int scale_bytes = detail::code_bytes(f.scale.bits());
+    // Runs of packed codes start at whole bytes where lines and panels do; else they are closed up after.
+    const detail::panels all(l);
+    const bool packs_runs = to.is_packed && l.columns % 8 == 0 && all.begin_at_bytes();
+    std::vector<std::uint8_t> loose(to.is_packed && !packs_runs ? x.size() : 0);
+    std::uint8_t* const codes = loose.empty() ? to.codes : loose.data();
+    engine.for_panels(all, [&](const auto& p, auto& scales, int threads) {
+        engine.find_scales(x.data(), p, outer, scales, threads);
+        engine.encode_scales(p, scales,
+                             to.scales + p.first_block * static_cast<std::size_t>(scale_bytes),
+                             scale_bytes);
+        engine.encode(x.data(), codes, detail::code_bytes(bits),
+                      packs_runs ? detail::packing::dense : detail::packing::loose, p, scales,
+                      threads);
+    });
+    for (std::size_t row = 0; !loose.empty() && row < l.count * l.rows; ++row) {
+        const std::size_t size = packed_size(l.columns, bits);
+        pack(std::span(loose).subspan(row * l.columns, l.columns), bits,
+             {to.codes + row * size, size});
+    }
+    if (engine.lost_nan())
+        detail::fail(
+            "lowp::encode: the input has NaN or infinity and neither the scale nor the element has "
+            "a NaN code; choose another scale format, infinity=number, or remove them");
+    return {outer.scales.begin(), outer.scales.end()};
+}
+
+/// The same as a block_tensor. Codes of up to eight bits are packed.
+template <carrier_float T, class Isa = detail::native_isa>
+[[nodiscard]] block_tensor encode(std::span<const T> x, const block_format& f,
+                                  const block_layout& l, const block_options& o = {}) {
+    block_tensor t{f, l, f.element_bits() <= 8};
+    t.codes.resize(code_size(f, l, t.is_packed));
+    t.scales.resize(scale_size(f, l));
+    t.outer = encode<T, Isa>(x, {t.codes.data(), t.scales.data(), t.is_packed}, f, l, o);
+    return t;
+}
+
+/// Values of codes and scales: element value * (scale * outer scale), each product rounded in T. A
+/// NaN scale makes its block NaN. from: code_size and scale_size bytes. Throws std::invalid_argument
+/// for a code or scale with bits above its format's (`out` is then partly written).
+template <carrier_float T, class Isa = detail::native_isa>
+void decode(const block_memory& from, std::span<const double> outer, std::span<T> out,
+            const block_format& f, const block_layout& l, const block_options& o = {}) {
+    block_options with = o;
+    if (f.outer.per != granularity::none) with.given.outer = outer;
+    detail::check_blocks<T>("decode", f, l, out.size(), with);
+    const int bits = f.element_bits();
+    const int scale_bytes = detail::code_bytes(f.scale.bits());
+    const detail::loop_table& table = detail::loops_of<Isa>(o);
+    const code_type last =
+        f.elements.empty() ? f.element.code_mask() : (code_type{1} << f.elements.bits()) - 1;
+    const bool is_wide =
+        !from.is_packed && table.any_above(from.codes, detail::code_bytes(bits), last, l.size());
+    if (is_wide || table.any_above(from.scales, scale_bytes, f.scale.code_mask(), l.blocks()))
+        detail::fail("lowp::decode: a " + std::string(is_wide ? "code" : "scale") +
+                     " has bits above its format's; was it encoded in this format?");
+    const detail::panels all(l);
+    const bool unpacks_runs = from.is_packed && l.columns % 8 == 0 && all.begin_at_bytes();
+    std::vector<std::uint8_t> loose(from.is_packed && !unpacks_runs ? l.size() : 0);
+    for (std::size_t row = 0; !loose.empty() && row < l.count * l.rows; ++row) {
+        const std::size_t size = packed_size(l.columns, bits);
+        unpack({from.codes + row * size, size}, bits,
+               std::span(loose).subspan(row * l.columns, l.columns));
+    }
+    const std::uint8_t* const codes = loose.empty() ? from.codes : loose.data();
+    const detail::block_engine<T> engine(f, l, with, table, with.given);
+    const auto values = engine.outer_scales(nullptr).scales;
+    engine.for_panels(all, [&](const auto& p, auto& scales, int threads) {
+        engine.decode_scales(p, values,
+                             from.scales + p.first_block * static_cast<std::size_t>(scale_bytes),
+                             scale_bytes, scales);
+        engine.decode(codes, detail::code_bytes(bits),
+                      unpacks_runs ? detail::packing::dense : detail::packing::loose, out.data(), p,
+                      scales, threads);
+    });
+}
+
+template <carrier_float T, class Isa = detail::native_isa>
+void decode(const block_tensor& t, std::span<T> out, const block_options& o = {}) {
+    // decode only reads through the pointers.
+    auto* const codes = const_cast<std::uint8_t*>(t.codes.data());
+    auto* const scales = const_cast<std::uint8_t*>(t.scales.data());
+    if (t.codes.size() != code_size(t.format, t.layout, t.is_packed) ||
+        t.scales.size() != scale_size(t.format, t.layout))
+        detail::fail("lowp::decode: codes and scales must have " +
+                     std::to_string(code_size(t.format, t.layout, t.is_packed)) + " and " +
+                     std::to_string(scale_size(t.format, t.layout)) + " bytes; got " +
+                     std::to_string(t.codes.size()) + " and " + std::to_string(t.scales.size()));
+    decode<T, Isa>({codes, scales, t.is_packed}, t.outer, out, t.format, t.layout, o);
+}
+
+/// rule(block) for every block of x, its elements in C order: the ideal scales of an own rule, to be
+/// passed in block_options::given.ideals.
+template <carrier_float T, class Rule>
+[[nodiscard]] std::vector<double> scales_by(std::span<const T> x, const block_layout& l,
+                                            const Rule& rule) {
+    std::vector<double> scales;
+    scales.reserve(l.blocks());
+    std::vector<T> block;
+    for (std::size_t m = 0; m < l.count; ++m)
+        for (std::size_t down = 0; down < l.blocks_down(); ++down)
+            for (std::size_t across = 0; across < l.blocks_across(); ++across) {
+                block.clear();
+                for (std::size_t i = down * l.block_rows;
+                     i < std::min(l.rows, (down + 1) * l.block_rows); ++i)
+                    for (std::size_t j = across * l.block_columns;
+                         j < std::min(l.columns, (across + 1) * l.block_columns); ++j)
+                        block.push_back(x[(m * l.rows + i) * l.columns + j]);
+                scales.push_back(static_cast<double>(rule(std::span<const T>(block))));
+            }
+    return scales;
+}
+
+}  // namespace lowp

@@ -1,0 +1,500 @@
+// The walk over an array in blocks: maxima, scales, elements, panel by panel, so that what the passes
+// share stays in the cache. A panel is some whole blocks side by side, or a part of one huge block.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "lowp/array.hpp"
+#include "lowp/block_format.hpp"
+#include "lowp/detail/block_elements.hpp"
+#include "lowp/detail/block_panels.hpp"
+#include "lowp/detail/block_search.hpp"
+#include "lowp/pack.hpp"
+
+namespace lowp::detail {
+
+/// Codes one an integer, or closed up.
+enum class packing : std::uint8_t { loose, dense };
+
+/// Scales given by the caller instead of worked out.
+struct given_scales {
+    std::optional<std::span<const double>> ideals = {};  ///< one a block, in C order
+    std::optional<std::span<const double>> outer = {};   ///< one, or one a line
+};
+
+template <class T>
+class block_engine {
+public:
+    using word = typename carrier<T>::word;
+
+    block_engine(const block_format& f, const block_layout& l, const options& o,
+                 const loop_table& table, given_scales given = {})
+        : format_(f),
+          layout_(l),
+          options_(o),
+          table_(table),
+          loops_(table.of<T>().blocks),
+          given_(given),
+          elements_(format_, format_.element_projection(), table),
+          scale_(f.scale, f.scale_projection()),
+          rule_(make_scale_plan<T>(f)),
+          words_(f.element_projection(), options_, table),
+          scale_options_(o) {
+        scale_options_.random.reset();
+        scale_options_.source.stream ^= std::uint64_t{1} << 63;
+        totals_.kind = kind_of(f);
+        totals_.post_gain = static_cast<T>(f.rule.post_gain);
+        if (f.edges.lowest_divisor > 0) {
+            totals_.lowest_scale = static_cast<T>(f.scale.min_positive());
+            totals_.lowest_divisor = static_cast<T>(f.edges.lowest_divisor);
+        }
+        scaling_ = totals_.kind == totals_kind::divisor ? scaling::divide : scaling::multiply;
+        const bool sticky = looks_for_anything(f.rounding);
+        before_ = scaling_ == scaling::divide ? (sticky ? loops_.divide_sticky : loops_.divide)
+                                              : (sticky ? loops_.multiply_sticky : loops_.multiply);
+        // Ideal scales of these rules are scales already, within the format's limits.
+        is_on_grid_ = f.rule.power_of_two != power_of_two::none && f.scale.mantissa_bits == 0 &&
+                      !f.scale.has_zero && f.rule.search == search::none && !given.ideals &&
+                      f.edges.scale_saturation == saturation::finite;
+        if (is_on_grid_) {
+            rule_.smallest = std::max(rule_.smallest, static_cast<T>(f.scale.min_positive()));
+            rule_.largest = std::min(rule_.largest, static_cast<T>(f.scale.max()));
+        }
+        elements_.set_nan_code(o.nan_code                                  ? *o.nan_code
+                               : f.elements.empty() && f.element.has_nan() ? f.element.nan_code()
+                                                                           : 0);
+    }
+
+    /// Outer scales of x; empty without a second level.
+    [[nodiscard]] outer_values<T> outer_scales(const T* x) const {
+        outer_values<T> o;
+        if (format_.outer.per == granularity::none) return o;
+        const bool a_row = format_.outer.per == granularity::row;
+        const std::size_t count = a_row ? layout_.lines() : 1;
+        if (given_.outer || format_.outer.fixed > 0) {
+            for (std::size_t i = 0; i < count; ++i)
+                o.scales.push_back(
+                    static_cast<T>(given_.outer ? (*given_.outer)[given_.outer->size() == 1 ? 0 : i]
+                                                : format_.outer.fixed));
+            for (const T s : o.scales) o.inverses.push_back(T{1} / s);
+            return o;
+        }
+        std::vector<word> maxima(count);
+        if (!a_row) maxima[0] = finite_maximum(x, layout_.size(), options_.threads);
+        else if (!layout_.is_upright)
+            for (std::size_t i = 0; i < count; ++i)
+                maxima[i] = finite_maximum(x + i * layout_.columns, layout_.columns, 1);
+        else column_maxima(x, maxima);
+        for (const word m : maxima) add_outer(m, o);
+        return o;
+    }
+
+    /// work(panel, scales, threads) for every panel: in parallel over panels or, in huge ones, inside.
+    template <class Work>
+    void for_panels(const panels& all, const Work& work) const {
+        const auto some = [&](std::size_t begin, std::size_t end, int threads) {
+            const default_environment environment;
+            panel_scales<T> scales;
+            for (std::size_t i = begin; i < end; ++i) work(all[i], scales, threads);
+        };
+        if (all.are_huge()) return some(0, all.size(), options_.threads);
+        for_tasks(all.size(), layout_.size(), options_.threads,
+                  [&](std::size_t begin, std::size_t end) { some(begin, end, 1); });
+    }
+
+    /// Scales of a panel, from its elements. outer: what outer_scales gave.
+    void find_scales(const T* x, const panel& p, const outer_values<T>& outer, panel_scales<T>& s,
+                     int threads) const {
+        s.pad(p.blocks());
+        put_outer(p, outer.scales, s);
+        if (given_.ideals) {
+            for (std::size_t b = 0; b < p.blocks(); ++b)
+                s.ideals[b] = static_cast<T>((*given_.ideals)[p.first_block + b]);
+            scan(x, p, s, threads);
+            for (std::size_t b = 0; b < p.blocks(); ++b)
+                if (std::isnan(s.statistics[b])) s.ideals[b] = s.statistics[b];
+        } else {
+            scan(x, p, s, threads);
+            const bool is_te = rule_.arithmetic == arithmetic::transformer_engine;
+            if (is_te) put_outer(p, outer.inverses, s);
+            loops_.ideals(rule_, s.statistics.data(), s.outer.data(), s.ideals.data(), p.blocks());
+            if (is_te) put_outer(p, outer.scales, s);
+            if (format_.rule.search != search::none) search_scales(x, p, s, threads);
+        }
+        round_scales(p, s.ideals.data(), s);
+    }
+
+    /// Codes of the ideal scales: those of the scales that find_scales took.
+    void encode_scales(const panel& p, const panel_scales<T>& s, void* codes,
+                       int code_bytes) const {
+        std::array<std::uint32_t, block_chunk> buffer;
+        table_.of<T>().encode(scale_.plan(), s.ideals.data(), codes, code_bytes,
+                              scale_random(p, buffer.data()), p.blocks());
+    }
+    void decode_scales(const panel& p, const std::vector<T>& outer, const void* codes,
+                       int code_bytes, panel_scales<T>& s) const {
+        s.pad(p.blocks());
+        put_outer(p, outer, s);
+        table_.of<T>().decode(scale_.plan(), codes, code_bytes, s.scales.data(), p.blocks());
+        finish_scales(p, s);
+    }
+
+    void quantize(const T* x, T* y, const panel& p, const panel_scales<T>& s, int threads) const {
+        for_runs(p, threads, [&](std::size_t k) {
+            const panel::run r = p.at(k);
+            std::array<std::uint32_t, block_chunk> buffer;
+            quantize_run(x + r.begin, y + r.begin, r, s, random(r, buffer.data()), elements_);
+        });
+        if (s.has_nan) fill_nan(y, p, s);
+    }
+
+    /// Codes, one an element, in integers of code_bytes; packed: the run's codes as dense bytes.
+    void encode(const T* x, unsigned char* codes, int code_bytes, packing how, const panel& p,
+                const panel_scales<T>& s, int threads) const {
+        const auto bits = static_cast<std::size_t>(format_.element_bits());
+        for_runs(p, threads, [&](std::size_t k) {
+            const panel::run r = p.at(k);
+            std::array<std::uint32_t, block_chunk> buffer;
+            const std::uint32_t* const bits_of_run = random(r, buffer.data());
+            if (how == packing::loose)
+                return encode_run(x + r.begin,
+                                  codes + r.begin * static_cast<std::size_t>(code_bytes),
+                                  code_bytes, r, s, bits_of_run);
+            std::array<std::uint8_t, block_chunk> bytes;
+            encode_run(x + r.begin, bytes.data(), 1, r, s, bits_of_run);
+            std::uint8_t* const to = codes + r.begin * bits / 8;
+            if (bits == 4 && r.n % 2 == 0) return table_.pack_nibbles(bytes.data(), to, r.n);
+            pack(std::span(bytes).first(r.n), static_cast<int>(bits),
+                 {to, packed_size(r.n, static_cast<int>(bits))});
+        });
+    }
+
+    void decode(const unsigned char* codes, int code_bytes, packing how, T* y, const panel& p,
+                const panel_scales<T>& s, int threads) const {
+        const auto bits = static_cast<std::size_t>(format_.element_bits());
+        for_runs(p, threads, [&](std::size_t k) {
+            const panel::run r = p.at(k);
+            std::array<std::uint8_t, block_chunk> bytes;
+            const unsigned char* from = codes + r.begin * static_cast<std::size_t>(code_bytes);
+            if (how == packing::dense) {
+                const std::uint8_t* const dense = codes + r.begin * bits / 8;
+                if (bits == 4 && r.n % 2 == 0) table_.unpack_nibbles(dense, bytes.data(), r.n);
+                else
+                    unpack({dense, packed_size(r.n, static_cast<int>(bits))},
+                           static_cast<int>(bits), std::span(bytes).first(r.n));
+                from = bytes.data();
+            }
+            decode_run(from, how == packing::dense ? 1 : code_bytes, y + r.begin, r, s);
+        });
+        if (s.has_nan) fill_nan(y, p, s);
+    }
+
+    /// Whether a NaN was met that no code can stand for.
+    [[nodiscard]] bool lost_nan() const { return lost_nan_; }
+
+private:
+    static totals_kind kind_of(const block_format& f) {
+        if (f.edges.arithmetic == arithmetic::transformer_engine)
+            return totals_kind::bounded_inverse;
+        if (f.edges.arithmetic == arithmetic::torchao) return totals_kind::inverse_by_levels;
+        const bool is_power = f.scale.mantissa_bits == 0 && f.outer.per == granularity::none &&
+                              f.rule.post_gain == 1 && f.scale.emin() >= -carrier<T>::bias;
+        return is_power ? totals_kind::exact_inverse : totals_kind::divisor;
+    }
+    static bool is_special(word magnitude) {
+        return magnitude >= float_bits<T>(std::numeric_limits<double>::infinity());
+    }
+    static word magnitude(T x) { return __builtin_bit_cast(word, x) & (~word{0} >> 1); }
+
+    template <class Work>
+    static void for_runs(const panel& p, int threads, const Work& work) {
+        if (threads == 1) {
+            for (std::size_t k = 0; k < p.runs(); ++k) work(k);
+            return;
+        }
+        for_tasks(p.runs(), p.elements(), threads, [&](std::size_t begin, std::size_t end) {
+            const default_environment environment;
+            for (std::size_t k = begin; k < end; ++k) work(k);
+        });
+    }
+
+    const std::uint32_t* random(const panel::run& r, std::uint32_t* buffer) const {
+        return words_.get(r.begin, r.n, buffer);
+    }
+    const std::uint32_t* scale_random(const panel& p, std::uint32_t* buffer) const {
+        return random_words(scale_.projection(), scale_options_, table_)
+            .get(p.first_block, p.blocks(), buffer);
+    }
+
+    // ---- statistics ---------------------------------------------------------------------------
+
+    /// One value a block of a panel: work(run, result) adds to it, run by run; in parallel inside a
+    /// huge block, with the same partial results in the same order.
+    template <class Value, class Work, class Merge>
+    void accumulate(const panel& p, int threads, Value* results, const Work& work,
+                    const Merge& merge) const {
+        std::fill(results, results + p.blocks(), Value{});
+        if (p.width <= block_chunk) {
+            for (std::size_t k = 0; k < p.runs(); ++k) work(p.at(k), results);
+            return;
+        }
+        std::vector<Value> parts(p.runs());
+        for_runs(p, threads, [&](std::size_t k) { work(p.at(k), &parts[k]); });
+        for (const Value& part : parts) results[0] = merge(results[0], part);
+    }
+
+    void scan(const T* x, const panel& p, panel_scales<T>& s, int threads) const {
+        std::array<word, block_chunk> maxima;
+        accumulate(
+            p, threads, maxima.data(),
+            [&](const panel::run& r, word* m) { loops_.maxima(x + r.begin, r.n, r.c, m); },
+            [](word a, word b) { return std::max(a, b); });
+        const std::size_t blocks = p.blocks();
+        s.has_nan = false;
+        std::memcpy(s.statistics.data(), maxima.data(), blocks * sizeof(T));
+        const bool follows_sum = format_.rule.statistic == statistic::mean_abs ||
+                                 format_.rule.statistic == statistic::rms;
+        if (follows_sum) take_means(x, p, s, threads);
+        if (format_.rule.statistic == statistic::none)
+            std::fill_n(s.statistics.begin(), blocks, rule_.gain);
+        if (!loops_.any_special(maxima.data(), blocks)) return;
+        for (std::size_t b = 0; b < blocks; ++b)
+            if (is_special(maxima[b])) s.statistics[b] = without_specials(x, p, b, s.statistics[b]);
+    }
+
+    void take_means(const T* x, const panel& p, panel_scales<T>& s, int threads) const {
+        const bool squares = format_.rule.statistic == statistic::rms;
+        std::array<double, block_chunk> sums;
+        accumulate(
+            p, threads, sums.data(),
+            [&](const panel::run& r, double* t) {
+            loops_.sums(x + r.begin, r.n, r.c, format_.rule.statistic, t);
+            },
+            [](double a, double b) { return a + b; });
+        for (std::size_t b = 0; b < p.blocks(); ++b) {
+            const std::size_t columns = std::min(p.c, p.width - b * p.c);
+            const double mean = sums[b] / static_cast<double>(columns * p.rows);
+            s.statistics[b] = static_cast<T>(squares ? std::sqrt(mean) : mean);
+        }
+    }
+
+    /// The statistic of a block that has NaN or infinity, by the policies.
+    T without_specials(const T* x, const panel& p, std::size_t b, T statistic) const {
+        bool has_nan = false;
+        bool has_inf = false;
+        word largest = 0;
+        double sum = 0;
+        std::size_t finite = 0;
+        for (std::size_t r = 0; r < p.rows; ++r)
+            for (std::size_t j = b * p.c; j < std::min(p.width, (b + 1) * p.c); ++j) {
+                const T value = x[p.first + r * p.stride + j];
+                has_nan = has_nan || std::isnan(value);
+                has_inf = has_inf || std::isinf(value);
+                if (is_special(magnitude(value))) continue;
+                largest = std::max(largest, magnitude(value));
+                const auto a = std::fabs(static_cast<double>(value));
+                sum += format_.rule.statistic == statistic::rms ? a * a : a;
+                ++finite;
+            }
+        const bool nan_wins = (has_nan && format_.edges.nan == nan_policy::block) ||
+                              (has_inf && format_.edges.infinity == infinity_policy::nan);
+        const bool has_code = format_.elements.empty() && format_.element.has_nan();
+        if (nan_wins ? !format_.scale.has_nan() : has_nan && !has_code && !options_.nan_code)
+            lost_nan_ = true;
+        if (nan_wins) return std::numeric_limits<T>::quiet_NaN();
+        if (format_.rule.statistic == statistic::none) return statistic;
+        if (has_inf) return std::numeric_limits<T>::infinity();
+        const double mean = finite > 0 ? sum / static_cast<double>(finite) : 0;
+        if (format_.rule.statistic == statistic::mean_abs) return static_cast<T>(mean);
+        if (format_.rule.statistic == statistic::rms) return static_cast<T>(std::sqrt(mean));
+        return __builtin_bit_cast(T, largest);
+    }
+
+    // ---- scales -------------------------------------------------------------------------------
+
+    void put_outer(const panel& p, const std::vector<T>& outer, panel_scales<T>& s) const {
+        if (outer.size() <= 1) {
+            std::fill_n(s.outer.begin(), p.blocks(), outer.empty() ? T{1} : outer[0]);
+            return;
+        }
+        for (std::size_t b = 0; b < p.blocks(); ++b)
+            s.outer[b] = outer[layout_.line_of(p.first_block + b)];
+    }
+
+    /// Rounded scales and what follows from them. Entries behind the last block are never used.
+    void round_scales(const panel& p, const T* ideals, panel_scales<T>& s) const {
+        if (is_on_grid_) {
+            std::copy_n(ideals, p.blocks(), s.scales.begin());
+        } else {
+            std::array<std::uint32_t, block_chunk> buffer;
+            table_.of<T>().quantize(scale_.plan(), ideals, s.scales.data(),
+                                    scale_random(p, buffer.data()), p.blocks());
+        }
+        finish_scales(p, s);
+    }
+
+    void finish_scales(const panel& p, panel_scales<T>& s) const {
+        loops_.totals(totals_, s.scales.data(), s.outer.data(), s.totals.data(), s.factors.data(),
+                      p.blocks());
+        s.has_nan = table_.of<T>().any_nan(s.totals.data(), p.blocks());
+    }
+
+    void add_outer(word maximum, outer_values<T>& o) const {
+        const auto amax = __builtin_bit_cast(T, maximum);
+        const auto limit = static_cast<T>(format_.element_max() * format_.scale_max());
+        constexpr T largest = std::numeric_limits<T>::max();
+        T scale = 1;
+        if (maximum != 0 && rule_.arithmetic == arithmetic::transformer_engine) {
+            // Transformer Engine rounds the inverse, S_enc, and inverts that.
+            o.inverses.push_back(std::min(limit / amax, largest));
+            o.scales.push_back(T{1} / o.inverses.back());
+            return;
+        }
+        if (maximum != 0) {
+            const converter<T> c(format_.outer.format, {.saturation = saturation::finite});
+            scale = std::max(c.quantize(amax / limit),
+                             static_cast<T>(format_.outer.format.min_positive()));
+        }
+        o.scales.push_back(scale);
+        o.inverses.push_back(T{1} / scale);
+    }
+
+    word finite_maximum(const T* x, std::size_t n, int threads) const {
+        std::vector<word> parts((n + block_chunk - 1) / block_chunk);
+        for_tasks(parts.size(), n, threads, [&](std::size_t begin, std::size_t end) {
+            for (std::size_t k = begin; k < end; ++k) {
+                const T* const from = x + k * block_chunk;
+                const std::size_t size = std::min(block_chunk, n - k * block_chunk);
+                loops_.maxima(from, size, size, &parts[k]);
+                if (!is_special(parts[k])) continue;
+                parts[k] = 0;
+                for (std::size_t i = 0; i < size; ++i)
+                    if (!is_special(magnitude(from[i])))
+                        parts[k] = std::max(parts[k], magnitude(from[i]));
+            }
+        });
+        return parts.empty() ? 0 : *std::max_element(parts.begin(), parts.end());
+    }
+
+    void column_maxima(const T* x, std::vector<word>& maxima) const {
+        for (std::size_t m = 0; m < layout_.count; ++m)
+            for (std::size_t row = 0; row < layout_.rows; ++row)
+                for (std::size_t j = 0; j < layout_.columns; ++j) {
+                    const word w = magnitude(x[(m * layout_.rows + row) * layout_.columns + j]);
+                    word& largest = maxima[m * layout_.columns + j];
+                    if (!is_special(w)) largest = std::max(largest, w);
+                }
+    }
+
+    // ---- search -------------------------------------------------------------------------------
+
+    void search_scales(const T* x, const panel& p, panel_scales<T>& s, int threads) const {
+        const element_loops<T> nearest(format_, {.saturation = saturation::finite}, table_);
+        const auto measure = [&](const T* candidates, double* errors) {
+            round_scales(p, candidates, s);
+            add_errors(x, p, s, nearest, threads, errors);
+        };
+        scale_search<T, decltype(measure)> candidates(format_, s, p.blocks(), s.outer.data(),
+                                                      measure);
+        if (format_.rule.search == search::four_six) candidates.try_factor(1.5);
+        else if (format_.rule.search == search::all && format_.scale.bits() <= 8)
+            candidates.try_all_codes(scale_);
+        else candidates.try_shrinking();
+        std::copy_n(candidates.best().begin(), p.blocks(), s.ideals.begin());
+    }
+
+    void add_errors(const T* x, const panel& p, const panel_scales<T>& s,
+                    const element_loops<T>& nearest, int threads, double* errors) const {
+        accumulate(
+            p, threads, errors,
+            [&](const panel::run& r, double* e) {
+            std::array<T, block_chunk> y;
+            quantize_run(x + r.begin, y.data(), r, s, nullptr, nearest);
+            loops_.errors(x + r.begin, y.data(), r.n, r.c, format_.rule.error_norm, e);
+            },
+            [](double a, double b) { return a + b; });
+    }
+
+    // ---- elements -----------------------------------------------------------------------------
+
+    void quantize_run(const T* x, T* y, const panel::run& r, const panel_scales<T>& s,
+                      const std::uint32_t* random_bits, const element_loops<T>& elements) const {
+        if (elements.path() == path::plain_sum && keeps_zeros())
+            return loops_.quantize(elements.plan(), scaling_, x, y, r.n, r.c, s.factors.data(),
+                                   s.totals.data(), random_bits);
+        before_(x, y, r.n, r.c, s.factors.data());
+        sign_zeros(y, r.n);
+        elements.quantize(y, random_bits, r.n);
+        loops_.multiply(y, y, r.n, r.c, s.totals.data());
+    }
+
+    void encode_run(const T* x, std::uint8_t* codes, int code_bytes, const panel::run& r,
+                    const panel_scales<T>& s, const std::uint32_t* random_bits) const {
+        if (code_bytes == 1 && elements_.encode_path() == path::plain_sum && keeps_zeros())
+            return loops_.encode(elements_.plan(), scaling_, x, codes, r.n, r.c, s.factors.data(),
+                                 random_bits);
+        std::array<T, block_chunk> y;
+        before_(x, y.data(), r.n, r.c, s.factors.data());
+        sign_zeros(y.data(), r.n);
+        elements_.encode(y.data(), codes, code_bytes, random_bits, r.n);
+    }
+
+    void decode_run(const std::uint8_t* codes, int code_bytes, T* y, const panel::run& r,
+                    const panel_scales<T>& s) const {
+        const bool fuses = code_bytes == 1;
+        if (fuses && format_.element_bits() <= 4)
+            return loops_.look_up(elements_.sixteen().data(), codes, y, r.n, r.c, s.totals.data());
+        if (fuses && format_.elements.empty())
+            return loops_.decode(elements_.plan(), codes, y, r.n, r.c, s.totals.data());
+        elements_.decode(codes, code_bytes, y, r.n);
+        loops_.multiply(y, y, r.n, r.c, s.totals.data());
+    }
+
+    [[nodiscard]] bool keeps_zeros() const { return format_.edges.zero_sign == zero_sign::kept; }
+    void sign_zeros(T* y, std::size_t n) const {
+        if (keeps_zeros()) return;
+        const T zero = format_.edges.zero_sign == zero_sign::negative ? -T{0} : T{0};
+        for (std::size_t i = 0; i < n; ++i) y[i] = y[i] == 0 ? zero : y[i];
+    }
+
+    /// A block with a NaN scale is one NaN throughout: payloads would depend on the instruction set.
+    void fill_nan(T* y, const panel& p, const panel_scales<T>& s) const {
+        for (std::size_t b = 0; b < p.blocks(); ++b) {
+            if (!std::isnan(s.totals[b])) continue;
+            for (std::size_t r = 0; r < p.rows; ++r) {
+                T* const row = y + p.first + r * p.stride;
+                std::fill(row + b * p.c, row + std::min(p.width, (b + 1) * p.c),
+                          std::numeric_limits<T>::quiet_NaN());
+            }
+        }
+    }
+
+    const block_format& format_;  // the caller's: engines live as long as a call
+    block_layout layout_;
+    options options_;
+    const loop_table& table_;
+    const block_loops<T>& loops_;
+    given_scales given_;
+    element_loops<T> elements_;
+    converter<T> scale_;
+    scale_plan<T> rule_;
+    random_words words_;
+    options scale_options_;
+    totals_plan<T> totals_;
+    scaling scaling_ = scaling::divide;
+    bool is_on_grid_ = false;
+    typename block_loops<T>::scaling_loop before_ = nullptr;
+    mutable std::atomic<bool> lost_nan_{false};
+};
+
+}  // namespace lowp::detail

@@ -1,0 +1,142 @@
+// What blocks need beside the element kernel: maxima of blocks, ideal scales, and the two passes
+// that divide by a scale before the kernel and multiply by it after. One text over lanes, as there.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+
+#include "lowp/block_format.hpp"
+#include "lowp/codec.hpp"
+#include "lowp/detail/kernel.hpp"
+#include "lowp/scale.hpp"
+
+namespace lowp::detail {
+
+/// Elements that the passes over blocks share: source and result stay in the first-level cache.
+inline constexpr std::size_t block_chunk = 1024;
+
+/// A scale rule as a loop needs it.
+template <class T>
+struct scale_plan {
+    using word = typename carrier<T>::word;
+
+    lowp::power_of_two power_of_two = power_of_two::none;
+    lowp::arithmetic arithmetic = arithmetic::division;
+    bool by_logarithm = false;  ///< exponents from log2 in T, off by one next to powers of two
+    word carry = 0;  ///< added to float bits: carries into the exponent where it steps up
+    word emax = 0;   ///< exponent of M, as a signed word
+    T gain = 1;      ///< of the statistic, before its power of two is taken
+    T divisor = 1;   ///< M / gain, and its reciprocal
+    T reciprocal = 1;
+    T smallest = 0;  ///< limits of the ideal scale
+    T largest = std::numeric_limits<T>::infinity();
+    T of_zero = -1;  ///< scale of a block of zeros; negative: what the rule gives
+};
+
+/// 2^e as float bits, where `field` is e + bias: normal, subnormal, 0 below, infinity above.
+template <class L>
+[[gnu::always_inline]] constexpr typename L::word power_from_field(typename L::word field) {
+    using constants = plan<typename L::element>;
+    using word = typename constants::word;
+    constexpr int mantissa = constants::mantissa;
+    constexpr word top = 2 * carrier<typename L::element>::bias + 1;
+    const auto one = L::set(1);
+    const auto normal = L::shift_left(L::smaller(field, L::set(top)), mantissa);
+    const auto subnormal = L::shift_right_each(L::set(word{1} << mantissa), one - field);
+    return L::select(L::less(field, one), subnormal, normal);
+}
+
+/// The power of two to which a positive statistic steps. Exact for subnormal numbers too.
+template <class L>
+[[gnu::always_inline]] constexpr typename L::word ideal_power(
+    const scale_plan<typename L::element>& c, typename L::word t) {
+    using constants = plan<typename L::element>;
+    using T = typename L::element;
+    using word = typename constants::word;
+    constexpr int mantissa = constants::mantissa;
+    constexpr word up = mantissa + 1;
+    constexpr word two_up = (static_cast<word>(carrier<T>::bias) + up) << mantissa;
+    const auto subnormal = L::less(t, L::set(word{1} << mantissa));
+    const auto normalized = L::select(subnormal, L::product(t, L::set(two_up)), t);
+    const auto down = L::select(subnormal, L::set(up), L::set(0)) + L::set(c.emax);
+    const auto field = L::shift_right(normalized + L::set(c.carry), mantissa) - down;
+    return L::select(L::equal(t, L::set(0)), L::set(0), power_from_field<L>(field));
+}
+
+/// The ideal scale of a block. statistic: float bits of a number >= 0 or NaN; outer: the second
+/// level's scale, in Transformer Engine's arithmetic its inverse. NaN gives NaN.
+template <class L>
+[[gnu::always_inline]] constexpr typename L::word ideal_scale(
+    const scale_plan<typename L::element>& c, typename L::word statistic, typename L::word outer) {
+    using T = typename L::element;
+    constexpr auto infinity = float_bits<T>(std::numeric_limits<double>::infinity());
+    const auto bits = [](T x) { return L::set(__builtin_bit_cast(typename carrier<T>::word, x)); };
+    const bool is_te = c.arithmetic == arithmetic::transformer_engine;
+    const bool is_quotient = c.power_of_two == power_of_two::none;
+    auto ideal = L::product(L::quotient(statistic, outer), bits(c.gain));
+    if (is_te && (is_quotient || c.power_of_two == power_of_two::rceil))
+        ideal = L::product(statistic, L::product(outer, bits(c.reciprocal)));
+    else if (is_quotient && c.arithmetic == arithmetic::model_optimizer)
+        ideal = L::quotient(statistic, L::product(bits(c.divisor), outer));
+    else if (is_quotient) ideal = L::quotient(L::quotient(statistic, bits(c.divisor)), outer);
+    if (!is_quotient) ideal = ideal_power<L>(c, ideal);
+    ideal = L::smaller(L::larger(ideal, bits(c.smallest)), bits(c.largest));
+    if (!(c.of_zero < 0)) ideal = L::select(L::equal(statistic, L::set(0)), bits(c.of_zero), ideal);
+    return L::select(L::less(L::set(infinity), statistic), statistic, ideal);
+}
+
+/// Lane i of the result: the largest lane of row(i). Signed comparison of words. Folding two rows in
+/// half and interleaving them leaves half as many; even rows and odd rows meet last.
+template <class L, std::size_t First = 0, std::size_t Stride = 1, class Row>
+[[gnu::always_inline]] constexpr typename L::word maxima_of_rows(const Row& row) {
+    if constexpr (Stride == L::width) {
+        return row(First);
+    } else {
+        const auto even = maxima_of_rows<L, First, 2 * Stride>(row);
+        const auto odd = maxima_of_rows<L, First + Stride, 2 * Stride>(row);
+        return L::larger(L::interleave_low(even, odd), L::interleave_high(even, odd));
+    }
+}
+
+enum class scaling : std::uint8_t { multiply, divide };
+
+/// What elements are scaled by: divided by the total scale; multiplied by its inverse, exact where all
+/// scales are powers of two; or by an inverse as other libraries round it (see arithmetic).
+enum class totals_kind : std::uint8_t {
+    divisor,
+    exact_inverse,
+    inverse_by_levels,
+    bounded_inverse
+};
+
+template <class T>
+struct totals_plan {
+    totals_kind kind = totals_kind::divisor;
+    T post_gain = 1;
+    T lowest_scale = -1;  ///< no scale, or the one in whose place `lowest_divisor` divides
+    T lowest_divisor = 0;
+};
+
+/// x op s. Sticky: a number other than zero stays one, so that modes which look for anything at all
+/// below a value still find it.
+template <class L, scaling S, bool Sticky>
+[[gnu::always_inline]] constexpr typename L::word scaled(typename L::word x, typename L::word s) {
+    constexpr auto magnitude = ~typename plan<typename L::element>::word{0} >> 1;
+    const auto y = S == scaling::multiply ? L::product(x, s) : L::quotient(x, s);
+    if constexpr (!Sticky) return y;
+    const auto zero = L::set(0);
+    const auto vanished =
+        L::both(L::equal(y & L::set(magnitude), zero), L::less(zero, x & L::set(magnitude)));
+    return y | L::select(vanished, L::set(1), zero);
+}
+
+/// Whether a mode may step away from zero for any remainder, however small.
+[[nodiscard]] constexpr bool looks_for_anything(rounding r) {
+    return r == rounding::toward_positive || r == rounding::toward_negative ||
+           r == rounding::away_from_zero || r == rounding::to_odd ||
+           r == rounding::stochastic_equal;
+}
+
+}  // namespace lowp::detail

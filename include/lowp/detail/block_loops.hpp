@@ -1,0 +1,536 @@
+// The loops over blocks of one instruction set: passes over a panel, and the element kernel fused with
+// the scalings around it.
+#pragma once
+
+#include <cmath>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <type_traits>
+
+#include "lowp/codec.hpp"
+#include "lowp/detail/block_kernel.hpp"
+#include "lowp/detail/hadamard_loops.hpp"
+
+namespace lowp::detail {
+
+/// Loops over blocks of one carrier. A run of n elements has blocks of c, the last one short.
+template <class T>
+struct block_loops {
+    using word = typename carrier<T>::word;
+    using scaling_loop = void (*)(const T* x, T* y, std::size_t n, std::size_t c, const T* scales);
+
+    /// maxima[b] = the larger of it and of the magnitudes in block b, as float bits: NaN over infinity.
+    void (*maxima)(const T* x, std::size_t n, std::size_t c, word* maxima);
+    /// sums[b] += sum of |x|, or for the rms of squares, in a fixed order.
+    void (*sums)(const T* x, std::size_t n, std::size_t c, statistic of, double* sums);
+    /// errors[b] += sum of |x - q|^p, in a fixed order.
+    void (*errors)(const T* x, const T* q, std::size_t n, std::size_t c, error_norm p,
+                   double* errors);
+    bool (*any_special)(const word* maxima, std::size_t n);
+    // These two work on whole registers: arrays are as long as a multiple of any width.
+    void (*ideals)(const scale_plan<T>&, const T* statistics, const T* outer, T* ideals,
+                   std::size_t n);
+    /// totals = scales * outer * post_gain; factors: what `multiply` or `divide` takes before.
+    void (*totals)(const totals_plan<T>&, const T* scales, const T* outer, T* totals, T* factors,
+                   std::size_t n);
+    scaling_loop multiply, divide, multiply_sticky, divide_sticky;
+    /// quantize of elements, fused, for formats of path::plain_sum: y = project(x op factors) * totals.
+    void (*quantize)(const plan<T>&, scaling, const T* x, T* y, std::size_t n, std::size_t c,
+                     const T* factors, const T* totals, const std::uint32_t* random);
+    /// encode to bytes, fused.
+    void (*encode)(const plan<T>&, scaling, const T* x, std::uint8_t* codes, std::size_t n,
+                   std::size_t c, const T* factors, const std::uint32_t* random);
+    /// Values of codes of four bits or fewer, looked up among sixteen.
+    void (*look_up)(const T* values, const std::uint8_t* codes, T* y, std::size_t n, std::size_t c,
+                    const T* totals);
+    /// decode of bytes, fused.
+    void (*decode)(const plan<T>&, const std::uint8_t* codes, T* y, std::size_t n, std::size_t c,
+                   const T* totals);
+    /// Codes of a codebook of up to sixteen values.
+    void (*code_by_thresholds)(const word* thresholds, const T* x, std::uint8_t* codes,
+                               std::size_t n);
+    /// y = D H D' x / sqrt(size) of each run of `size` elements; D and D': signs, or null.
+    void (*hadamard)(const T* x, T* y, std::size_t n, std::size_t size, const word* signs_before,
+                     const word* signs_after, T norm);
+};
+
+template <class L>
+struct over_blocks {
+    using T = typename L::element;
+    using word = typename carrier<T>::word;
+    using lanes_word = typename L::word;
+    static constexpr word magnitude_mask = ~word{0} >> 1;
+
+    [[gnu::always_inline]] static lanes_word magnitudes(const T* x) {
+        return L::load_bits(x) & L::set(magnitude_mask);
+    }
+    static word magnitude(T x) { return __builtin_bit_cast(word, x) & magnitude_mask; }
+
+    /// The largest magnitude of n elements.
+    static word maximum(const T* x, std::size_t n) {
+        word found = 0;
+        std::size_t i = 0;
+        if (n >= L::width) {
+            lanes_word m = magnitudes(x);
+            for (i = L::width; i + L::width <= n; i += L::width)
+                m = L::larger(m, magnitudes(x + i));
+            word each[L::width];
+            L::store_words(each, m);
+            for (const word w : each) found = w > found ? w : found;
+        }
+        for (; i < n; ++i) found = magnitude(x[i]) > found ? magnitude(x[i]) : found;
+        return found;
+    }
+
+    /// Blocks in groups of as many as a register has lanes; returns how many were done. Registers: of a
+    /// block, or 0 where only c knows.
+    template <std::size_t Registers>
+    static std::size_t maxima_of_groups(const T* x, std::size_t n, std::size_t c, word* maxima) {
+        const std::size_t size = Registers > 0 ? Registers * L::width : c;
+        std::size_t b = 0;
+        for (; (b + L::width) * size <= n; b += L::width) {
+            const T* const group = x + b * size;
+            const auto found =
+                maxima_of_rows<L>([ group, size ](std::size_t row) __attribute__((always_inline)) {
+                    lanes_word m = magnitudes(group + row * size);
+                    for (std::size_t i = L::width; i < size; i += L::width)
+                        m = L::larger(m, magnitudes(group + row * size + i));
+                    return m;
+                });
+            L::store_words(maxima + b, L::larger(L::load_words(maxima + b), found));
+        }
+        return b;
+    }
+
+    static void maxima(const T* x, std::size_t n, std::size_t c, word* maxima) {
+        std::size_t b = 0;
+        if (c == 1) {
+            for (; b + L::width <= n; b += L::width)
+                L::store_words(maxima + b, L::larger(L::load_words(maxima + b), magnitudes(x + b)));
+        } else if (c % L::width == 0) {
+            const std::size_t registers = c / L::width;
+            if (registers == 1) b = maxima_of_groups<1>(x, n, c, maxima);
+            else if (registers == 2) b = maxima_of_groups<2>(x, n, c, maxima);
+            else if (registers == 4) b = maxima_of_groups<4>(x, n, c, maxima);
+            else b = maxima_of_groups<0>(x, n, c, maxima);
+        }
+        for (; b * c < n; ++b) {
+            const word m = maximum(x + b * c, n - b * c < c ? n - b * c : c);
+            maxima[b] = m > maxima[b] ? m : maxima[b];
+        }
+    }
+
+    /// sums[b] += terms of block b: eight partial sums, then those. term(i, count, eight): of count
+    /// elements from i on, zeros behind.
+    template <class Term>
+    [[gnu::always_inline]] static void sum_blocks(std::size_t n, std::size_t c, double* sums,
+                                                  const Term& term) {
+        for (std::size_t b = 0; b * c < n; ++b) {
+            const std::size_t end = n - b * c < c ? n : (b + 1) * c;
+            eight_doubles part{};
+            for (std::size_t i = b * c; i < end; i += 8) {
+                eight_doubles next;
+                term(i, end - i, next);
+                part += next;
+            }
+            sums[b] += ((part[0] + part[4]) + (part[2] + part[6])) +
+                       ((part[1] + part[5]) + (part[3] + part[7]));
+        }
+    }
+
+    [[gnu::always_inline]] static void square(eight_doubles& x) {
+        x = x * x;
+        keep_rounded(x);
+    }
+    [[gnu::always_inline]] static void absolute(eight_doubles& x) { x = x < 0.0 ? -x : x; }
+
+    static void sums(const T* x, std::size_t n, std::size_t c, statistic of, double* sums) {
+        const auto value = [x](std::size_t i, std::size_t count, eight_doubles& v) {
+            load_eight(x + i, count, v);
+        };
+        if (of == statistic::rms)
+            sum_blocks(n, c, sums, [&](std::size_t i, std::size_t count, eight_doubles& v) {
+                value(i, count, v);
+                square(v);
+            });
+        else
+            sum_blocks(n, c, sums, [&](std::size_t i, std::size_t count, eight_doubles& v) {
+                value(i, count, v);
+                absolute(v);
+            });
+    }
+
+    static void errors(const T* x, const T* q, std::size_t n, std::size_t c, error_norm p,
+                       double* errors) {
+        const auto difference = [x, q](std::size_t i, std::size_t count, eight_doubles& d) {
+            eight_doubles of_q;
+            load_eight(x + i, count, d);
+            load_eight(q + i, count, of_q);
+            d -= of_q;
+        };
+        const auto sum = [&](const auto& of) {
+            sum_blocks(n, c, errors, [&](std::size_t i, std::size_t count, eight_doubles& d) {
+                difference(i, count, d);
+                of(d);
+            });
+        };
+        if (p == error_norm::absolute) sum([](eight_doubles& d) { absolute(d); });
+        else if (p == error_norm::squared) sum([](eight_doubles& d) { square(d); });
+        else
+            sum([](eight_doubles& d) {
+                for (int j = 0; j < 8; ++j) d[j] = std::pow(d[j] < 0 ? -d[j] : d[j], 2.4);
+            });
+    }
+
+    // The plan by value, as in loops.hpp: its constants stay in registers.
+    static void ideal_loop(scale_plan<T> c, const T* statistics, const T* outer, T* ideals,
+                           std::size_t n) {
+        for (std::size_t i = 0; i < n; i += L::width)
+            L::store_bits(ideals + i,
+                          ideal_scale<L>(c, L::load_bits(statistics + i), L::load_bits(outer + i)));
+    }
+
+    static void ideals(const scale_plan<T>& c, const T* statistics, const T* outer, T* ideals,
+                       std::size_t n) {
+        ideal_loop(c, statistics, outer, ideals, n);
+        if (!c.by_logarithm) return;
+        for (std::size_t i = 0; i < n; ++i)
+            if (statistics[i] > 0) ideals[i] = by_logarithm(c, statistics[i]);
+    }
+
+    /// The rounded logarithm of other libraries: floor(log2 t) - emax, or ceil(log2(t / M)).
+    static T by_logarithm(const scale_plan<T>& c, T t) {
+        const bool goes_up = c.power_of_two == power_of_two::rceil;
+        const auto of = static_cast<double>(goes_up ? t / c.divisor : t);
+        const auto log = static_cast<double>(static_cast<T>(std::log2(of)));
+        const auto emax = static_cast<typename carrier<T>::signed_word>(c.emax);
+        const double e = goes_up ? std::ceil(log) : std::floor(log) - static_cast<double>(emax);
+        const auto ideal = static_cast<T>(std::exp2(e));
+        return ideal < c.smallest ? c.smallest : ideal > c.largest ? c.largest : ideal;
+    }
+
+    static void totals(const totals_plan<T>& p, const T* scales, const T* outer, T* totals,
+                       T* factors, std::size_t n) {
+        const auto gain = broadcast(p.post_gain);
+        const auto one = broadcast(1);
+        const auto infinity = broadcast(std::numeric_limits<T>::infinity());
+        const auto zero = L::set(0);
+        // An infinite inverse would make zeros NaN; a NaN stays.
+        const auto bounded = [](lanes_word inverse) {
+            return L::select(L::equal(inverse, broadcast(std::numeric_limits<T>::infinity())),
+                             broadcast(std::numeric_limits<T>::max()), inverse);
+        };
+        for (std::size_t i = 0; i < n; i += L::width) {
+            const auto s = L::load_bits(scales + i);
+            const auto o = L::load_bits(outer + i);
+            const auto total = L::product(L::product(s, o), gain);
+            const auto is_lowest = L::equal(s, broadcast(p.lowest_scale));
+            const auto used = L::select(is_lowest, broadcast(p.lowest_divisor), total);
+            const auto is_zero = L::equal(used, zero);
+            const auto inverse = L::quotient(one, used);
+            auto factor = L::select(is_zero, infinity, used);
+            if (p.kind == totals_kind::exact_inverse) factor = L::select(is_zero, zero, inverse);
+            if (p.kind == totals_kind::inverse_by_levels)
+                factor =
+                    L::select(is_lowest, inverse, bounded(L::quotient(L::quotient(one, o), s)));
+            if (p.kind == totals_kind::bounded_inverse) factor = bounded(inverse);
+            L::store_bits(totals + i, total);
+            L::store_bits(factors + i, factor);
+        }
+    }
+
+    static bool any_special(const word* maxima, std::size_t n) {
+        constexpr word infinity = float_bits<T>(std::numeric_limits<double>::infinity());
+        word found = 0;
+        for (std::size_t i = 0; i < n; ++i) found |= maxima[i] >= infinity ? 1 : 0;
+        return found != 0;
+    }
+
+    template <scaling S, bool Sticky>
+    [[gnu::always_inline]] static void scale_run(const T* x, T* y, std::size_t n, lanes_word s) {
+        std::size_t i = 0;
+        for (; i + L::width <= n; i += L::width)
+            L::store_bits(y + i, scaled<L, S, Sticky>(L::load_bits(x + i), s));
+        if (i == n) return;
+        T rest[L::width] = {};
+        __builtin_memcpy(rest, x + i, (n - i) * sizeof(T));
+        L::store_bits(rest, scaled<L, S, Sticky>(L::load_bits(rest), s));
+        __builtin_memcpy(y + i, rest, (n - i) * sizeof(T));
+    }
+
+    template <scaling S, bool Sticky>
+    static void scale_each(const T* x, T* y, std::size_t n, const T* scales) {
+        std::size_t i = 0;
+        for (; i + L::width <= n; i += L::width)
+            L::store_bits(y + i,
+                          scaled<L, S, Sticky>(L::load_bits(x + i), L::load_bits(scales + i)));
+        if (i == n) return;
+        T rest[L::width] = {};
+        T s[L::width] = {};
+        __builtin_memcpy(rest, x + i, (n - i) * sizeof(T));
+        __builtin_memcpy(s, scales + i, (n - i) * sizeof(T));
+        L::store_bits(rest, scaled<L, S, Sticky>(L::load_bits(rest), L::load_bits(s)));
+        __builtin_memcpy(y + i, rest, (n - i) * sizeof(T));
+    }
+
+    template <scaling S, bool Sticky>
+    static void scale_blocks(const T* x, T* y, std::size_t n, std::size_t c, const T* scales) {
+        if (c == 1) return scale_each<S, Sticky>(x, y, n, scales);
+        if (fills_registers(c)) {
+            for (std::size_t b = 0; b * c < n; ++b) {
+                const std::size_t size = n - b * c < c ? n - b * c : c;
+                const auto s = L::set(__builtin_bit_cast(word, scales[b]));
+                scale_run<S, Sticky>(x + b * c, y + b * c, size, s);
+            }
+            return;
+        }
+        T each[block_chunk];
+        const std::size_t step = block_chunk / c * c;
+        for (std::size_t begin = 0; begin < n; begin += step) {
+            const std::size_t size = n - begin < step ? n - begin : step;
+            const T* s = scales + begin / c;
+            for (std::size_t i = 0; i < size; ++s)
+                for (std::size_t end = i + c < size ? i + c : size; i < end; ++i) each[i] = *s;
+            scale_each<S, Sticky>(x + begin, y + begin, size, each);
+        }
+    }
+
+    // ---- fused elements ------------------------------------------------------------------------
+
+    /// Whether blocks are whole registers, or so long that a rest does not matter.
+    static bool fills_registers(std::size_t c) { return c % L::width == 0 || c >= 4 * L::width; }
+
+    /// One value a block, or one an element: what a register is multiplied by.
+    template <bool Each>
+    [[gnu::always_inline]] static lanes_word value_at(const T* values, std::size_t i,
+                                                      std::size_t b) {
+        if constexpr (Each) return L::load_bits(values + i);
+        else return broadcast(values[b]);
+    }
+
+    /// body(i, block's index) for whole registers from i on; what is left goes through padded copies
+    /// by rest(i, count, index). Each: all is one run.
+    template <bool Each, class Body, class Rest>
+    [[gnu::always_inline]] static void each_register(std::size_t n, std::size_t c, const Body& body,
+                                                     const Rest& rest) {
+        const std::size_t size = Each ? n : c;
+        for (std::size_t b = 0; b * size < n; ++b) {
+            const std::size_t end = n - b * size < size ? n : (b + 1) * size;
+            std::size_t i = b * size;
+            for (; i + L::width <= end; i += L::width) body(i, b);
+            if (i < end) rest(i, end - i, b);
+        }
+    }
+
+    template <class Value>
+    struct padded_copy {
+        Value at[L::width] = {};
+        padded_copy() = default;
+        padded_copy(const Value* from, std::size_t count) {
+            if (from != nullptr) __builtin_memcpy(at, from, count * sizeof(Value));
+        }
+    };
+
+    template <rounding R, scaling S, bool Each>
+    static void quantize_blocks(plan<T> p, const T* x, T* y, std::size_t n, std::size_t c,
+                                const T* factors, const T* totals, const std::uint32_t* random) {
+        constexpr bool sticky = looks_for_anything(R);
+        const auto convert = [p](lanes_word v, lanes_word f, lanes_word t, lanes_word r)
+            __attribute__((always_inline)) {
+            return L::product(
+                quantize_lanes<L, R, path::plain_sum>(p, scaled<L, S, sticky>(v, f), r), t);
+        };
+        each_register<Each>(
+            n, c,
+            [&](std::size_t i, std::size_t b) __attribute__((always_inline)) {
+                // The maxima of the next panel find their elements in the cache.
+                __builtin_prefetch(x + i + block_chunk);
+                L::store_bits(y + i,
+                              convert(L::load_bits(x + i), value_at<Each>(factors, i, b),
+                                      value_at<Each>(totals, i, b), random_at<R>(random, i)));
+            },
+            [&](std::size_t i, std::size_t count, std::size_t b) __attribute__((always_inline)) {
+                padded_copy<T> some(x + i, count);
+                const padded_copy<T> f(factors + (Each ? i : b), Each ? count : 1);
+                const padded_copy<T> t(totals + (Each ? i : b), Each ? count : 1);
+                const padded_copy<std::uint32_t> words(is_stochastic(R) ? random + i : nullptr,
+                                                       count);
+                L::store_bits(some.at,
+                              convert(L::load_bits(some.at), value_at<Each>(f.at, 0, 0),
+                                      value_at<Each>(t.at, 0, 0), random_at<R>(words.at, 0)));
+                __builtin_memcpy(y + i, some.at, count * sizeof(T));
+            });
+    }
+
+    template <rounding R, scaling S, bool Each>
+    static void encode_blocks(plan<T> p, const T* x, std::uint8_t* codes, std::size_t n,
+                              std::size_t c, const T* factors, const std::uint32_t* random) {
+        constexpr bool sticky = looks_for_anything(R);
+        const auto convert = [p](lanes_word v, lanes_word f, lanes_word r)
+            __attribute__((always_inline)) {
+            return encode_lanes<L, R, path::plain_sum>(p, scaled<L, S, sticky>(v, f), r);
+        };
+        each_register<Each>(
+            n, c,
+            [&](std::size_t i, std::size_t b) __attribute__((always_inline)) {
+                __builtin_prefetch(x + i + block_chunk);
+                L::store_bytes(codes + i,
+                               convert(L::load_bits(x + i), value_at<Each>(factors, i, b),
+                                       random_at<R>(random, i)));
+            },
+            [&](std::size_t i, std::size_t count, std::size_t b) __attribute__((always_inline)) {
+                const padded_copy<T> some(x + i, count);
+                const padded_copy<T> f(factors + (Each ? i : b), Each ? count : 1);
+                const padded_copy<std::uint32_t> words(is_stochastic(R) ? random + i : nullptr,
+                                                       count);
+                padded_copy<std::uint8_t> bytes;
+                L::store_bytes(bytes.at, convert(L::load_bits(some.at), value_at<Each>(f.at, 0, 0),
+                                                 random_at<R>(words.at, 0)));
+                __builtin_memcpy(codes + i, bytes.at, count);
+            });
+    }
+
+    template <bool Each, class Value>
+    [[gnu::always_inline]] static void decode_by(const std::uint8_t* codes, T* y, std::size_t n,
+                                                 std::size_t c, const T* totals,
+                                                 const Value& value) {
+        each_register<Each>(
+            n, c,
+            [&](std::size_t i, std::size_t b) __attribute__((always_inline)) {
+                L::store_bits(y + i, L::product(value(L::load_bytes(codes + i)),
+                                                value_at<Each>(totals, i, b)));
+            },
+            [&](std::size_t i, std::size_t count, std::size_t b) __attribute__((always_inline)) {
+                const padded_copy<std::uint8_t> bytes(codes + i, count);
+                const padded_copy<T> t(totals + (Each ? i : b), Each ? count : 1);
+                padded_copy<T> some;
+                L::store_bits(some.at, L::product(value(L::load_bytes(bytes.at)),
+                                                  value_at<Each>(t.at, 0, 0)));
+                __builtin_memcpy(y + i, some.at, count * sizeof(T));
+            });
+    }
+
+    /// work(c, lists...) with lists of one value an element where blocks do not fill registers: run(true)
+    /// then. n: at most block_chunk in that case.
+    template <class Run>
+    [[gnu::always_inline]] static void with_values(std::size_t n, std::size_t c, const T* first,
+                                                   const T* second, const Run& run) {
+        if (fills_registers(c)) return run(std::false_type{}, first, second);
+        if (c == 1) return run(std::true_type{}, first, second);
+        T each_first[block_chunk];
+        T each_second[block_chunk];
+        for (std::size_t i = 0, b = 0; i < n; ++b)
+            for (const std::size_t end = i + c < n ? i + c : n; i < end; ++i) {
+                each_first[i] = first[b];
+                each_second[i] = second[b];
+            }
+        run(std::true_type{}, each_first, each_second);
+    }
+
+    static void quantize(const plan<T>& p, scaling s, const T* x, T* y, std::size_t n,
+                         std::size_t c, const T* factors, const T* totals,
+                         const std::uint32_t* random) {
+        with_rounding(p.rounding, [&](auto mode) {
+            constexpr rounding R = decltype(mode)::value;
+            with_values(n, c, factors, totals, [&](auto each, const T* f, const T* t) {
+                constexpr bool Each = decltype(each)::value;
+                if (s == scaling::multiply)
+                    quantize_blocks<R, scaling::multiply, Each>(p, x, y, n, c, f, t, random);
+                else quantize_blocks<R, scaling::divide, Each>(p, x, y, n, c, f, t, random);
+            });
+        });
+    }
+    static void encode(const plan<T>& p, scaling s, const T* x, std::uint8_t* codes, std::size_t n,
+                       std::size_t c, const T* factors, const std::uint32_t* random) {
+        with_rounding(p.rounding, [&](auto mode) {
+            constexpr rounding R = decltype(mode)::value;
+            with_values(n, c, factors, factors, [&](auto each, const T* f, const T*) {
+                constexpr bool Each = decltype(each)::value;
+                if (s == scaling::multiply)
+                    encode_blocks<R, scaling::multiply, Each>(p, x, codes, n, c, f, random);
+                else encode_blocks<R, scaling::divide, Each>(p, x, codes, n, c, f, random);
+            });
+        });
+    }
+    static void look_up(const T* values, const std::uint8_t* codes, T* y, std::size_t n,
+                        std::size_t c, const T* totals) {
+        word table[16];
+        __builtin_memcpy(table, values, sizeof(table));
+        with_values(n, c, totals, totals, [&](auto each, const T* t, const T*) {
+            decode_by<decltype(each)::value>(
+                codes, y, n, c, t, [&](lanes_word code) __attribute__((always_inline)) {
+                    return L::lookup(table, code);
+                });
+        });
+    }
+    static void decode(const plan<T>& p, const std::uint8_t* codes, T* y, std::size_t n,
+                       std::size_t c, const T* totals) {
+        const plan<T> own = p;
+        with_values(n, c, totals, totals, [&](auto each, const T* t, const T*) {
+            with_integer_path(own.path, [&](auto path) {
+                decode_by<decltype(each)::value>(
+                    codes, y, n, c, t, [own](lanes_word code) __attribute__((always_inline)) {
+                        return decode_lanes<L, decltype(path)::value>(own, code);
+                    });
+            });
+        });
+    }
+
+    /// Codes of a codebook of up to sixteen values: how many thresholds lie at or below x. thresholds:
+    /// on the line where floats are in order as signed integers, less one; 15 of them.
+    static void code_by_thresholds(const word* thresholds, const T* x, std::uint8_t* codes,
+                                   std::size_t n) {
+        const auto zero = L::set(0);
+        const auto one = L::set(1);
+        const auto code = [&](lanes_word v) __attribute__((always_inline)) {
+            const auto bits = L::sum(v, zero);  // -0 + 0 is +0
+            const auto line = bits ^ L::select(L::less(bits, zero), L::set(magnitude_mask), zero);
+            auto count = zero;
+            for (std::size_t k = 0; k < 15; ++k)
+                count = count + L::select(L::less(L::set(thresholds[k]), line), one, zero);
+            return count;
+        };
+        each_register<true>(
+            n, n,
+            [&](std::size_t i, std::size_t) {
+            L::store_bytes(codes + i, code(L::load_bits(x + i)));
+            },
+            [&](std::size_t i, std::size_t count, std::size_t) {
+            const padded_copy<T> some(x + i, count);
+            padded_copy<std::uint8_t> bytes;
+            L::store_bytes(bytes.at, code(L::load_bits(some.at)));
+            __builtin_memcpy(codes + i, bytes.at, count);
+        });
+    }
+
+    [[gnu::always_inline]] static lanes_word broadcast(T x) {
+        return L::set(__builtin_bit_cast(word, x));
+    }
+    template <rounding R>
+    [[gnu::always_inline]] static lanes_word random_at(const std::uint32_t* random, std::size_t i) {
+        if constexpr (is_stochastic(R)) return L::load_random(random + i);
+        else return L::set(0);
+    }
+
+    static constexpr block_loops<T> table() {
+        return {&maxima,
+                &sums,
+                &errors,
+                &any_special,
+                &ideals,
+                &totals,
+                &scale_blocks<scaling::multiply, false>,
+                &scale_blocks<scaling::divide, false>,
+                &scale_blocks<scaling::multiply, true>,
+                &scale_blocks<scaling::divide, true>,
+                &quantize,
+                &encode,
+                &look_up,
+                &decode,
+                &code_by_thresholds,
+                &hadamard_loops<L>::hadamard};
+    }
+};
+
+}  // namespace lowp::detail

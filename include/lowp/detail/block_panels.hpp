@@ -1,0 +1,112 @@
+// How an array is cut for the walk over its blocks: panels of some whole blocks side by side, or parts
+// of one huge block; and what is kept of a panel's blocks between the passes.
+#pragma once
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <vector>
+
+#include "lowp/block_format.hpp"
+#include "lowp/detail/block_kernel.hpp"
+#include "lowp/detail/threads.hpp"
+
+namespace lowp::detail {
+
+/// A panel: `rows` runs of `width` elements, `stride` apart, in blocks of c columns.
+struct panel {
+    std::size_t first = 0, first_block = 0;
+    std::size_t rows = 1, width = 0, stride = 0, c = 1;
+
+    [[nodiscard]] std::size_t blocks() const { return (width + c - 1) / c; }
+    [[nodiscard]] std::size_t elements() const { return rows * width; }
+    /// Runs that fit the buffers: whole rows, or parts of the rows of one block.
+    [[nodiscard]] std::size_t runs_a_row() const { return (width + block_chunk - 1) / block_chunk; }
+    [[nodiscard]] std::size_t runs() const { return rows * runs_a_row(); }
+    struct run {
+        std::size_t begin, n, c;
+    };
+    [[nodiscard]] run at(std::size_t k) const {
+        const std::size_t offset = k % runs_a_row() * block_chunk;
+        const std::size_t n = std::min(block_chunk, width - offset);
+        return {first + k / runs_a_row() * stride + offset, n, std::min(c, n)};
+    }
+};
+
+/// What the blocks of a panel get, one entry a block.
+template <class T>
+struct panel_scales {
+    // As long as the widest panel in blocks of one, a multiple of any register's width.
+    std::array<T, block_chunk> statistics, outer, ideals, scales, totals, factors;
+    bool has_nan = false;
+
+    /// Loops over whole registers read some entries behind the last block.
+    void pad(std::size_t blocks) {
+        const std::size_t end = std::min(block_chunk, (blocks + 63) / 64 * 64);
+        for (auto* const list : {&statistics, &outer, &scales})
+            std::fill(list->begin() + static_cast<std::ptrdiff_t>(blocks),
+                      list->begin() + static_cast<std::ptrdiff_t>(end), T{1});
+    }
+};
+
+/// Outer scales, one or one a line, and what they were made from: their inverses, which round to
+/// something else.
+template <class T>
+struct outer_values {
+    std::vector<T> scales, inverses;
+};
+
+/// How an array is cut into panels. Flat where blocks follow each other in memory.
+class panels {
+public:
+    explicit panels(const block_layout& l) : l_(l) {
+        const std::size_t matrix = l.rows * l.columns;
+        if (l.size() == 0) {
+            l_.count = 0;
+            return;
+        }
+        if (l.block_columns == l.columns) {
+            const bool whole = l.rows % l.block_rows == 0;
+            l_ = whole ? block_layout{1, 1, l.size(), 1, l.block_rows * l.columns}
+                       : block_layout{1, l.count, matrix, 1, l.block_rows * l.columns};
+        } else if (l.block_rows == 1 && l.columns % l.block_columns == 0) {
+            l_ = {1, 1, l.size(), 1, l.block_columns};
+        }
+        // A panel of several rows is read twice: it should stay in the cache between.
+        // Where it cannot, long runs are better.
+        constexpr std::size_t narrow = 256;
+        const bool fits = l_.block_rows <= 16 * block_chunk / narrow;
+        const std::size_t wanted =
+            fits ? std::clamp(4 * block_chunk / l_.block_rows, narrow, block_chunk) : block_chunk;
+        // Whole blocks, and whole bytes of packed codes where that is possible.
+        const std::size_t step =
+            l_.block_columns * 8 <= wanted ? l_.block_columns * 8 : l_.block_columns;
+        width_ = std::max(wanted / step * step, step);
+        across_ = (l_.columns + width_ - 1) / width_;
+    }
+
+    [[nodiscard]] std::size_t size() const { return l_.count * l_.blocks_down() * across_; }
+    [[nodiscard]] panel operator[](std::size_t i) const {
+        const std::size_t column = i % across_ * width_;
+        const std::size_t band = i / across_;
+        const std::size_t row = band % l_.blocks_down() * l_.block_rows;
+        return {band / l_.blocks_down() * l_.rows * l_.columns + row * l_.columns + column,
+                band * l_.blocks_across() + column / l_.block_columns,
+                std::min(l_.block_rows, l_.rows - row),
+                std::min(width_, l_.columns - column),
+                l_.columns,
+                l_.block_columns};
+    }
+    /// Whether packed codes of every panel begin at a whole byte, if those of every line do.
+    [[nodiscard]] bool begin_at_bytes() const { return width_ % 8 == 0 || across_ <= 1; }
+    /// Whether a panel is a part of one block, and worth more than one thread.
+    [[nodiscard]] bool are_huge() const {
+        return width_ > block_chunk && l_.block_rows * width_ >= parallel_from;
+    }
+
+private:
+    block_layout l_;
+    std::size_t width_ = 1, across_ = 0;
+};
+
+}  // namespace lowp::detail
