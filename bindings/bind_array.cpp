@@ -1,51 +1,53 @@
 // lowp.quantize, encode and decode. Scalars and C-contiguous native float32 and float64 arrays are
 // converted here; every other input goes to lowp._arrays, which brings it into that form.
 #include <algorithm>
-#include <atomic>
 #include <optional>
-#include <span>
 #include <string>
 
-#include "common.hpp"
-#include "lowp/dispatch.hpp"
+#include "arrays.hpp"
 
 namespace lowp::python {
 namespace {
 
-std::atomic<int> default_threads{0};
-
 // clang-format off
 constexpr const char* quantize_doc =
-    "quantize(x, format, *, rounding='nearest_ties_to_even', saturation='none', random_bits=32, "
-    "seed=0, stream=0, generator='philox4x32_10', random=None, out=None, threads=None)\n--\n\n"
+    "quantize(x, format, *, rounding=None, saturation=None, random_bits=None, seed=0, stream=0, "
+    "generator='philox4x32_10', random=None, axis=-1, scales=None, out=None, threads=None)\n--\n\n"
     "x on the grid of a format: same shape, same dtype.\n\n"
     "x: float, or an array of float32, float64, float16 or bfloat16 of any shape and strides, or what\n"
-    "has the array interface or DLPack on the CPU; never changed unless it is `out`. format: name or\n"
-    "Format. rounding: one of lowp.ROUNDINGS. saturation: \"none\" (overflow gives infinity, or NaN\n"
+    "has the array interface or DLPack on the CPU; never changed unless it is `out`. format: name,\n"
+    "Format or BlockFormat. rounding: one of lowp.ROUNDINGS, None is nearest_ties_to_even, or a block\n"
+    "format's own. saturation: None or \"none\" (overflow gives infinity, or NaN\n"
     "where there is none, or the largest value where there is neither), \"propagate\" (the largest\n"
     "value; infinity stays) or \"finite\" (the largest value). NaN stays NaN, in every format; -0 stays\n"
     "-0 where the format has one. out: array of the same shape and dtype, x itself for in place.\n"
     "threads: None or 0 for all cores on large arrays; the result does not depend on it.\n\n"
-    "Stochastic modes use random_bits (1..32) bits an element: element i, in C order, has word i % 4\n"
+    "Block formats: axis is where blocks of one row lie (tiles: the last two axes); elements saturate;\n"
+    "NaN and infinity make their block NaN unless the format says otherwise. scales: ideal scales\n"
+    "instead of the rule's, one a block, or a function of the blocks (a 2-d array, one a row, short\n"
+    "ones filled with zeros) that returns them; both are rounded to the scale format.\n\n"
+    "Stochastic modes use random_bits (1..32, None is 32) bits an element: element i, in C order, has word i % 4\n"
     "of Philox with counter (i // 4, stream) and key seed, upper bits first; generator chooses 10 or 7\n"
     "rounds. random: integers below 2**random_bits instead, uint32 in the shape of x. The same seed\n"
     "and stream give the same bits: every call needs its own stream, single floats above all.\n\n"
     "Raises TypeError for other dtypes, ValueError where the dtype does not hold the format's values.\n"
     "Source: IEEE P3109, Project.";
 constexpr const char* encode_doc =
-    "encode(x, format, *, rounding='nearest_ties_to_even', saturation='none', nan=None, "
-    "random_bits=32, seed=0, stream=0, generator='philox4x32_10', random=None, out=None, "
+    "encode(x, format, *, rounding=None, saturation=None, nan=None, random_bits=None, seed=0, "
+    "stream=0, generator='philox4x32_10', random=None, axis=-1, scales=None, packed=None, out=None, "
     "threads=None)\n--\n\n"
     "Codes of x in a format: unsigned integers in the shape of x, right-aligned.\n\n"
     "Result: uint8, uint16, uint32 or uint64, the smallest that holds the format's bits, or the dtype\n"
     "of `out`; int for a float. `nan` says which code (an int) or value (a float) a\n"
     "NaN input becomes; None is the format's NaN, or ValueError where it has none. All else as in\n"
-    "quantize.\n"
+    "quantize. A BlockFormat gives a BlockTensor, its codes packed where packed is None and they have up\n"
+    "to eight bits; it takes no `out`.\n"
     "Source: IEEE P3109, Encode.";
 constexpr const char* decode_doc =
-    "decode(codes, format, *, dtype=None, out=None, threads=None)\n--\n\n"
+    "decode(codes, format=None, *, dtype=None, out=None, threads=None)\n--\n\n"
     "Values of codes of a format, in the shape of codes.\n\n"
-    "codes: unsigned integers of any width and strides; an int gives a float. dtype: float32 (the\n"
+    "codes: unsigned integers of any width and strides; an int gives a float; a BlockTensor knows its\n"
+    "format. dtype: float32 (the\n"
     "default), float64, float16 or bfloat16; ValueError where it does not hold the format's values. A\n"
     "NaN code gives a quiet NaN. Raises ValueError for codes with bits above the format's, TypeError\n"
     "for codes that are not unsigned.";
@@ -55,145 +57,6 @@ constexpr const char* random_bits_doc =
     "What stochastic rounding uses for (seed, stream); with N random bits, R is word >> (32 - N).\n"
     "Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (Philox4x32).";
 // clang-format on
-
-/// Arguments that the verbs share, as they came: they are passed on as they are, too.
-struct arguments {
-    py::object format, rounding, saturation, random_bits, seed, stream, generator, random, threads;
-};
-
-/// An integer of Python or NumPy.
-std::uint64_t to_word(const py::object& object, const char* what) {
-    const auto index = py::reinterpret_steal<py::object>(
-        PyBool_Check(object.ptr()) ? nullptr : PyNumber_Index(object.ptr()));
-    if (!index) {
-        PyErr_Clear();
-        throw py::type_error(std::string(what) + " must be an integer; got " +
-                             std::string(py::str(py::type::of(object))));
-    }
-    const auto value = PyLong_AsUnsignedLongLong(index.ptr());
-    if (PyErr_Occurred() != nullptr) {
-        PyErr_Clear();
-        throw py::value_error(std::string(what) + " must be between 0 and 2**64 - 1; got " +
-                              std::string(py::str(object)));
-    }
-    return value;
-}
-
-int to_small(const py::object& object, const char* what, int low, int high) {
-    const std::uint64_t value = to_word(object, what);
-    if (value < static_cast<std::uint64_t>(low) || value > static_cast<std::uint64_t>(high))
-        throw py::value_error(std::string(what) + " must be between " + std::to_string(low) +
-                              " and " + std::to_string(high) + "; got " + std::to_string(value));
-    return static_cast<int>(value);
-}
-
-int to_threads(const py::object& threads) {
-    return threads.is_none() ? default_threads.load() : to_small(threads, "threads", 0, 1024);
-}
-
-projection to_projection(const arguments& a) {
-    return {from_name<rounding>(a.rounding, rounding_names, "rounding"),
-            from_name<saturation>(a.saturation, saturation_names, "saturation"),
-            to_small(a.random_bits, "random_bits", 1, 32)};
-}
-
-random_source to_source(const arguments& a) {
-    return {to_word(a.seed, "seed"), to_word(a.stream, "stream"),
-            from_name<generator>(a.generator, generator_names, "generator")};
-}
-
-template <class T>
-using plain = py::array_t<T, py::array::c_style>;
-
-/// Whether the loops can have x as it is. Subclasses of ndarray may mean more than their numbers.
-template <class T>
-bool is_plain(const py::object& x) {
-    constexpr int aligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
-    return Py_TYPE(x.ptr()) == py::detail::npy_api::get().PyArray_Type_ &&
-           py::isinstance<plain<T>>(x) && (py::detail::array_proxy(x.ptr())->flags & aligned) != 0;
-}
-
-template <class To, class From>
-bool same_shape(const plain<To>& a, const plain<From>& b) {
-    return a.ndim() == b.ndim() && std::equal(b.shape(), b.shape() + b.ndim(), a.shape());
-}
-
-/// Options of a call on x; nothing where lowp._arrays must look at the random integers.
-template <class T>
-std::optional<options> to_options(const arguments& a, const plain<T>& x) {
-    options o = dispatch::options();
-    o.source = to_source(a);
-    o.threads = to_threads(a.threads);
-    if (a.random.is_none()) return o;
-    if (!is_plain<std::uint32_t>(a.random)) return std::nullopt;
-    const auto random = py::reinterpret_borrow<plain<std::uint32_t>>(a.random);
-    if (!same_shape(random, x)) return std::nullopt;
-    o.random = std::span(random.data(), static_cast<std::size_t>(random.size()));
-    return o;
-}
-
-template <class T>
-py::array::ShapeContainer shape_of(const plain<T>& x) {
-    return {x.shape(), x.shape() + x.ndim()};
-}
-
-bool overlap(const void* memory, py::ssize_t bytes, const py::array& array) {
-    const auto* const a = static_cast<const char*>(memory);
-    const auto* const b = static_cast<const char*>(array.data());
-    return a < b + array.nbytes() && b < a + bytes;
-}
-
-using random_span = decltype(options::random);
-
-/// `out` if it can be written as it is; a new array if it is None; nothing where lowp._arrays must
-/// look at it.
-template <class To, class From>
-std::optional<plain<To>> output(const py::object& out, const plain<From>& x,
-                                const random_span& random = {}) {
-    if (out.is_none()) return plain<To>(shape_of(x));
-    if (!is_plain<To>(out)) return std::nullopt;
-    auto array = py::reinterpret_borrow<plain<To>>(out);
-    if (!array.writeable() || !same_shape(array, x)) return std::nullopt;
-    const void* const from = x.data();
-    const bool in_place = from == array.data() && sizeof(To) == sizeof(From);
-    if (overlap(from, x.nbytes(), array) && !in_place) return std::nullopt;
-    if (random && overlap(random->data(), static_cast<py::ssize_t>(random->size_bytes()), array))
-        return std::nullopt;
-    return array;
-}
-
-template <class T>
-std::span<const T> view(const plain<T>& x) {
-    return {x.data(), static_cast<std::size_t>(x.size())};
-}
-template <class T>
-std::span<T> mutable_view(plain<T>& x) {
-    return {x.mutable_data(), static_cast<std::size_t>(x.size())};
-}
-
-/// Runs without the interpreter lock where that is worth the switch.
-template <class Work>
-void unlocked(std::size_t n, const Work& work) {
-    if (n < 4096) return work();
-    const py::gil_scoped_release released;
-    work();
-}
-
-py::object general(const char* verb) { return py::module_::import("lowp._arrays").attr(verb); }
-
-py::dict keywords(const arguments& a, const py::object& out) {
-    py::dict k;
-    k["rounding"] = a.rounding;
-    k["saturation"] = a.saturation;
-    k["random_bits"] = a.random_bits;
-    k["seed"] = a.seed;
-    k["stream"] = a.stream;
-    k["generator"] = a.generator;
-    k["random"] = a.random;
-    k["out"] = out;
-    k["threads"] = a.threads;
-    return k;
-}
 
 // ---- quantize ---------------------------------------------------------------------------------
 
@@ -229,9 +92,12 @@ std::uint32_t scalar_random(const arguments& a, const projection& p) {
 py::object quantize_object(const py::object& x, const py::object& f, const py::object& r,
                            const py::object& sat, const py::object& bits, const py::object& seed,
                            const py::object& stream, const py::object& gen,
-                           const py::object& random, const py::object& out,
+                           const py::object& random, const py::object& axis,
+                           const py::object& scales, const py::object& out,
                            const py::object& threads) {
     const arguments a{f, r, sat, bits, seed, stream, gen, random, threads};
+    if (is_block_format(f)) return quantize_blocks(x, a, axis, scales, out);
+    refuse_scales(scales);
     if (PyFloat_CheckExact(x.ptr()) && out.is_none()) {
         const converter<double> c(to_format(f), to_projection(a));
         return py::float_(c.quantize(PyFloat_AS_DOUBLE(x.ptr()), scalar_random(a, c.projection())));
@@ -292,9 +158,17 @@ std::optional<py::object> encode_array(const py::object& x, const arguments& a,
 py::object encode_object(const py::object& x, const py::object& f, const py::object& r,
                          const py::object& sat, const py::object& nan, const py::object& bits,
                          const py::object& seed, const py::object& stream, const py::object& gen,
-                         const py::object& random, const py::object& out,
+                         const py::object& random, const py::object& axis, const py::object& scales,
+                         const py::object& packed, const py::object& out,
                          const py::object& threads) {
     const arguments a{f, r, sat, bits, seed, stream, gen, random, threads};
+    if (is_block_format(f))
+        return blocks("encode")(x, f, py::arg("axis") = axis, py::arg("scales") = scales,
+                                py::arg("packed") = packed, py::arg("nan") = nan,
+                                **keywords(a, out));
+    refuse_scales(scales);
+    if (!packed.is_none())
+        throw py::value_error("packed is of block formats; use lowp.pack on the codes");
     if (PyFloat_CheckExact(x.ptr()) && out.is_none()) {
         const format to = to_format(f);
         const converter<double> c(to, to_projection(a));
@@ -337,6 +211,9 @@ std::optional<py::object> decode_array(const py::object& codes, const format& f,
 
 py::object decode_object(const py::object& codes, const py::object& f, const py::object& dtype,
                          const py::object& out, const py::object& threads) {
+    if (f.is_none() || is_block_format(f))
+        return blocks("decode")(codes, f, py::arg("dtype") = dtype, py::arg("out") = out,
+                                py::arg("threads") = threads);
     const format from = to_format(f);
     if (PyLong_CheckExact(codes.ptr()) && out.is_none()) {
         const code_type code = to_word(codes, "codes");
@@ -375,23 +252,22 @@ py::array_t<std::uint32_t> random_bits(py::ssize_t count, const py::object& seed
 void bind_array(py::module_& m) {
     py::options brief;
     brief.disable_function_signatures();  // the stubs have them
-    const auto text = [](const char* word) { return py::object(py::str(word)); };
     const auto number = [](int n) { return py::object(py::int_(n)); };
     const py::object none = py::none();
-    const auto even = text("nearest_ties_to_even");
-    const auto no_saturation = text("none");
-    const auto philox = text("philox4x32_10");
+    const py::object philox = py::str("philox4x32_10");
+    const auto last = number(-1);
     m.def("quantize", &quantize_object, py::arg("x"), py::arg("format"), py::kw_only(),
-          py::arg("rounding") = even, py::arg("saturation") = no_saturation,
-          py::arg("random_bits") = number(32), py::arg("seed") = number(0),
-          py::arg("stream") = number(0), py::arg("generator") = philox, py::arg("random") = none,
+          py::arg("rounding") = none, py::arg("saturation") = none, py::arg("random_bits") = none,
+          py::arg("seed") = number(0), py::arg("stream") = number(0), py::arg("generator") = philox,
+          py::arg("random") = none, py::arg("axis") = last, py::arg("scales") = none,
           py::arg("out") = none, py::arg("threads") = none, quantize_doc);
     m.def("encode", &encode_object, py::arg("x"), py::arg("format"), py::kw_only(),
-          py::arg("rounding") = even, py::arg("saturation") = no_saturation, py::arg("nan") = none,
-          py::arg("random_bits") = number(32), py::arg("seed") = number(0),
-          py::arg("stream") = number(0), py::arg("generator") = philox, py::arg("random") = none,
-          py::arg("out") = none, py::arg("threads") = none, encode_doc);
-    m.def("decode", &decode_object, py::arg("codes"), py::arg("format"), py::kw_only(),
+          py::arg("rounding") = none, py::arg("saturation") = none, py::arg("nan") = none,
+          py::arg("random_bits") = none, py::arg("seed") = number(0), py::arg("stream") = number(0),
+          py::arg("generator") = philox, py::arg("random") = none, py::arg("axis") = last,
+          py::arg("scales") = none, py::arg("packed") = none, py::arg("out") = none,
+          py::arg("threads") = none, encode_doc);
+    m.def("decode", &decode_object, py::arg("codes"), py::arg("format") = none, py::kw_only(),
           py::arg("dtype") = none, py::arg("out") = none, py::arg("threads") = none, decode_doc);
     m.def("random_bits", &random_bits, py::arg("count"), py::kw_only(), py::arg("seed") = number(0),
           py::arg("stream") = number(0), py::arg("first_index") = number(0),

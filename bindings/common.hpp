@@ -8,6 +8,7 @@
 #include <string>
 #include <string_view>
 
+#include "lowp/block_format.hpp"
 #include "lowp/formats.hpp"
 #include "lowp/random.hpp"
 #include "lowp/rounding.hpp"
@@ -38,10 +39,18 @@ Enum from_name(const py::object& object, const Names& names, const char* what) {
 /// A Format, or the name of one.
 format to_format(const py::object& object);
 
+/// A BlockFormat, or the one of a name.
+block_format to_block_format(const py::object& object);
+
+/// Whether a BlockFormat, or a string that can only be the name of one.
+bool is_block_format(const py::object& object);
+
 inline constexpr std::array<std::string_view, 2> generator_names{"philox4x32_10", "philox4x32_7"};
 
 void bind_format(py::module_& m);
 void bind_array(py::module_& m);
+void bind_block(py::module_& m);
+void bind_block_format(py::module_& m);
 void bind_pack(py::module_& m);
 void bind_spec(py::module_& m);
 

@@ -1,5 +1,6 @@
 // The extension module lowp._core.
 #include "common.hpp"
+#include "lowp/block_formats.hpp"
 #include "lowp/dispatch.hpp"
 
 #ifndef LOWP_VERSION
@@ -15,6 +16,12 @@ py::tuple names_of(const auto& names) {
     return result;
 }
 
+py::tuple rule_names() {
+    std::vector<std::string_view> names;
+    for (const named_rule& r : scale_rules) names.push_back(r.name);
+    return names_of(names);
+}
+
 }  // namespace
 }  // namespace lowp::python
 
@@ -24,6 +31,8 @@ PYBIND11_MODULE(_core, m) {
     m.attr("ROUNDINGS") = python::names_of(lowp::rounding_names);
     m.attr("SATURATIONS") = python::names_of(lowp::saturation_names);
     m.attr("GENERATORS") = python::names_of(python::generator_names);
+    m.attr("SCALE_RULES") = python::rule_names();
+    m.attr("COMPATS") = python::names_of(lowp::compat_names);
     m.def(
         "isa", [] { return lowp::dispatch::loops().isa; },
         "Name of the instruction set in use: the best one, or what LOWP_ISA names.");
@@ -32,6 +41,8 @@ PYBIND11_MODULE(_core, m) {
         "Instruction sets that are built in and that this machine has, best last.");
     python::bind_format(m);
     python::bind_array(m);
+    python::bind_block_format(m);
+    python::bind_block(m);
     python::bind_pack(m);
     python::bind_spec(m);
 }

@@ -9,22 +9,33 @@ codes, `pack` and `unpack` make codes dense. Formats are data: `format("float8_e
 `Format(exponent_bits=4, ...)`, `formats()`, `finfo(...)`. `lowp.spec` is the definition.
 """
 
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from lowp import spec
+from lowp import spec, transforms
 from lowp._arrays import pack, unpack
+from lowp._blocks import BlockTensor, blocks_of
 from lowp._core import (
+    COMPATS,
     GENERATORS,
     ROUNDINGS,
     SATURATIONS,
+    SCALE_RULES,
+    BlockFormat,
+    DelayedScaling,
     Format,
     __version__,
+    block_format,
+    block_format_sources,
+    block_formats,
     decode,
     encode,
     format,
     format_sources,
     formats,
     get_threads,
+    is_block_format,
     isa,
     isas,
     quantize,
@@ -32,33 +43,66 @@ from lowp._core import (
     set_threads,
 )
 from lowp._finfo import finfo
-from lowp.measures import Error, error
+from lowp._hadamard import hadamard, swizzle_scales, unswizzle_scales
+from lowp.measures import Error, Errors, Meter, code_histogram, error
+from lowp.quality import capacity, gmse, optimal_scale
+
+if TYPE_CHECKING:
+    from lowp import files
 
 __all__ = [
+    "COMPATS",
     "GENERATORS",
     "ROUNDINGS",
     "SATURATIONS",
+    "SCALE_RULES",
+    "BlockFormat",
+    "BlockTensor",
+    "DelayedScaling",
     "Error",
+    "Errors",
     "Format",
+    "Meter",
     "__version__",
+    "block_format",
+    "block_format_sources",
+    "block_formats",
+    "blocks_of",
+    "capacity",
+    "code_histogram",
     "decode",
     "encode",
     "error",
+    "files",
     "finfo",
     "format",
     "format_sources",
     "formats",
     "get_include",
     "get_threads",
+    "gmse",
+    "hadamard",
+    "is_block_format",
     "isa",
     "isas",
+    "optimal_scale",
     "pack",
     "quantize",
     "random_bits",
     "set_threads",
     "spec",
+    "swizzle_scales",
+    "transforms",
     "unpack",
+    "unswizzle_scales",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """lowp.files when it is first used: most programs read and write no files."""
+    if name == "files":
+        return import_module("lowp.files")
+    raise AttributeError(f"module 'lowp' has no attribute {name!r}")
 
 
 def get_include() -> str:

@@ -145,6 +145,14 @@ def _result(y: Array, x: Any, out: Any) -> Any:
     return y.item() if isinstance(x, float) else y
 
 
+def word(value: Any, what: str) -> int:
+    """An integer of 64 bits: a seed or a stream."""
+    number = index(value)
+    if not 0 <= number < 2**64:
+        raise ValueError(f"{what} must be between 0 and 2**64 - 1; got {number}")
+    return number
+
+
 def _plain_random(random: Any, shape: tuple[int, ...]) -> Any:
     if random is None:
         return None

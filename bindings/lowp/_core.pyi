@@ -1,12 +1,17 @@
+from collections.abc import Callable, Sequence
 from typing import Any, final, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from lowp._blocks import BlockTensor
+
 __version__: str
 ROUNDINGS: tuple[str, ...]
 SATURATIONS: tuple[str, ...]
 GENERATORS: tuple[str, ...]
+SCALE_RULES: tuple[str, ...]
+COMPATS: tuple[str, ...]
 
 @final
 class Format:
@@ -83,6 +88,53 @@ class Format:
     def __hash__(self) -> int: ...
     def __reduce__(self) -> tuple[Any, ...]: ...
 
+@final
+class BlockFormat:
+    def __init__(
+        self,
+        element: str | Format | Sequence[float] | NDArray[Any] = "float4_e2m1fn",
+        scale: str | Format = "float8_e8m0fnu",
+        shape: int | str | tuple[int, int] = 32,
+        rule: str | float = "floor",
+        **fields: str | float | Format,
+    ) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def element(self) -> Format | NDArray[np.float64]: ...
+    @property
+    def scale(self) -> Format: ...
+    @property
+    def shape(self) -> int | str | tuple[int, int]: ...
+    @property
+    def rule(self) -> str: ...
+    @property
+    def fields(self) -> dict[str, Any]: ...
+    @property
+    def element_bits(self) -> int: ...
+    @property
+    def element_max(self) -> float: ...
+    def replace(self, **fields: Any) -> BlockFormat: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __reduce__(self) -> tuple[Any, ...]: ...
+
+@final
+class DelayedScaling:
+    def __init__(
+        self, max: float, history: int = 1024, margin: int = 0, take: str = "max"
+    ) -> None: ...
+    @property
+    def scale(self) -> float: ...
+    @property
+    def history(self) -> NDArray[np.float32]: ...
+    def observe(self, amax: float) -> None: ...
+    def restore(self, history: Sequence[float] | NDArray[Any], scale: float) -> None: ...
+
+def block_format(name: str | BlockFormat, /, *, compat: str | None = None) -> BlockFormat: ...
+def block_formats() -> dict[str, BlockFormat]: ...
+def block_format_sources() -> dict[str, str]: ...
+def is_block_format(format: object, /) -> bool: ...
 def format(name: str | Format, /) -> Format: ...
 def formats() -> dict[str, Format]: ...
 def format_sources() -> dict[str, str]: ...
@@ -91,63 +143,111 @@ def quantize(
     x: float,
     format: str | Format,
     *,
-    rounding: str = "nearest_ties_to_even",
-    saturation: str = "none",
-    random_bits: int = 32,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
     seed: int = 0,
     stream: int = 0,
     generator: str = "philox4x32_10",
     random: int | None = None,
+    axis: int = -1,
+    scales: ArrayLike | Callable[[NDArray[Any]], ArrayLike] | None = None,
     out: None = None,
     threads: int | None = None,
 ) -> float: ...
 @overload
 def quantize(
     x: ArrayLike,
-    format: str | Format,
+    format: str | Format | BlockFormat,
     *,
-    rounding: str = "nearest_ties_to_even",
-    saturation: str = "none",
-    random_bits: int = 32,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
     seed: int = 0,
     stream: int = 0,
     generator: str = "philox4x32_10",
     random: ArrayLike | None = None,
+    axis: int = -1,
+    scales: ArrayLike | Callable[[NDArray[Any]], ArrayLike] | None = None,
     out: NDArray[Any] | None = None,
     threads: int | None = None,
 ) -> NDArray[Any]: ...
 @overload
 def encode(
     x: float,
-    format: str | Format,
+    format: Format,
     *,
-    rounding: str = "nearest_ties_to_even",
-    saturation: str = "none",
+    rounding: str | None = None,
+    saturation: str | None = None,
     nan: float | None = None,
-    random_bits: int = 32,
+    random_bits: int | None = None,
     seed: int = 0,
     stream: int = 0,
     generator: str = "philox4x32_10",
     random: int | None = None,
+    axis: int = -1,
+    scales: ArrayLike | Callable[[NDArray[Any]], ArrayLike] | None = None,
+    packed: bool | None = None,
     out: None = None,
     threads: int | None = None,
 ) -> int: ...
 @overload
 def encode(
     x: ArrayLike,
-    format: str | Format,
+    format: Format,
     *,
-    rounding: str = "nearest_ties_to_even",
-    saturation: str = "none",
+    rounding: str | None = None,
+    saturation: str | None = None,
     nan: float | None = None,
-    random_bits: int = 32,
+    random_bits: int | None = None,
     seed: int = 0,
     stream: int = 0,
     generator: str = "philox4x32_10",
     random: ArrayLike | None = None,
+    axis: int = -1,
+    scales: ArrayLike | Callable[[NDArray[Any]], ArrayLike] | None = None,
+    packed: bool | None = None,
     out: NDArray[Any] | None = None,
     threads: int | None = None,
 ) -> NDArray[Any]: ...
+@overload
+def encode(
+    x: ArrayLike,
+    format: BlockFormat,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    nan: float | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: ArrayLike | None = None,
+    axis: int = -1,
+    scales: ArrayLike | Callable[[NDArray[Any]], ArrayLike] | None = None,
+    packed: bool | None = None,
+    out: None = None,
+    threads: int | None = None,
+) -> BlockTensor: ...
+@overload
+def encode(
+    x: ArrayLike,
+    format: str,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    nan: float | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: ArrayLike | None = None,
+    axis: int = -1,
+    scales: ArrayLike | Callable[[NDArray[Any]], ArrayLike] | None = None,
+    packed: bool | None = None,
+    out: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> Any: ...
 @overload
 def decode(
     codes: int,
@@ -159,8 +259,8 @@ def decode(
 ) -> float: ...
 @overload
 def decode(
-    codes: ArrayLike,
-    format: str | Format,
+    codes: ArrayLike | BlockTensor,
+    format: str | Format | BlockFormat | None = None,
     *,
     dtype: DTypeLike | None = None,
     out: NDArray[Any] | None = None,
@@ -187,3 +287,51 @@ def _spec_encode(
     x: float, format: str | Format, rounding: str, saturation: str, random_bits: int, random: int
 ) -> int: ...
 def _spec_decode(code: int, format: str | Format) -> float: ...
+def _block_grid(
+    format: BlockFormat, shape: Sequence[int], axis: int
+) -> tuple[int, int, int, int, int, bool]: ...
+def _block_quantize(
+    x: NDArray[Any],
+    out: NDArray[Any],
+    format: BlockFormat,
+    axis: int,
+    seed: int,
+    stream: int,
+    generator: str,
+    random: NDArray[np.uint32] | None,
+    scales: NDArray[np.float64] | None,
+    threads: int,
+) -> None: ...
+def _block_encode(
+    x: NDArray[Any],
+    format: BlockFormat,
+    axis: int,
+    packed: bool,
+    seed: int,
+    stream: int,
+    generator: str,
+    random: NDArray[np.uint32] | None,
+    scales: NDArray[np.float64] | None,
+    nan: int | None,
+    threads: int,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64]]: ...
+def _block_decode(
+    codes: NDArray[np.uint8],
+    scales: NDArray[np.uint8],
+    outer: NDArray[np.float64],
+    out: NDArray[Any],
+    format: BlockFormat,
+    axis: int,
+    packed: bool,
+    threads: int,
+) -> None: ...
+def _hadamard(
+    x: NDArray[Any],
+    out: NDArray[Any],
+    size: int,
+    signs: NDArray[np.int8] | None,
+    seed: int | None,
+    stream: int,
+    inverse: bool,
+    threads: int,
+) -> None: ...

@@ -1,0 +1,287 @@
+"""Arrays in block-scaled formats: codes, scales, and what reads them."""
+
+from __future__ import annotations
+
+import math
+from operator import index
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowp import _arrays, _core
+
+Array = NDArray[Any]
+
+
+def check_axis(axis: Any, ndim: int) -> int:
+    """axis as an int; ValueError where an array of ndim axes has none such."""
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise TypeError(f"axis must be an integer; got {axis!r}")
+    number = index(axis)
+    if ndim and not -ndim <= number < ndim:
+        raise ValueError(f"axis must be between {-ndim} and {ndim - 1}; got {number}")
+    return number
+
+
+def grid(block: _core.BlockFormat, shape: tuple[int, ...], axis: int) -> tuple[int, ...]:
+    """Number of blocks along each axis: the shape of the scales."""
+    _, rows, columns, down, across, upright = _core._block_grid(block, list(shape), axis)
+    if not shape:
+        return ()
+    at = axis % len(shape)
+    if block.shape == "tensor":
+        return (1,) * len(shape) if math.prod(shape) else (0,) * len(shape)
+    result = list(shape)
+    if upright:
+        result[at] = -(-rows // down)
+    else:
+        result[at] = -(-columns // across)
+        if down > 1:
+            result[at - 1] = -(-rows // down)
+    return tuple(result)
+
+
+def _code_dtype(bits: int) -> np.dtype[Any]:
+    return np.dtype(_arrays._code_dtype(bits))
+
+
+def _check_codes(codes: Any, dtype: np.dtype[Any], what: str) -> Array:
+    """codes as they are; TypeError where they would have to be converted."""
+    array = np.asarray(codes)
+    if array.dtype.kind != "u" or array.dtype.itemsize > dtype.itemsize:
+        raise TypeError(f"{what} must be {dtype}; got {array.dtype}")
+    return array
+
+
+class BlockTensor:
+    """An array in a block-scaled format: codes, scales, and what is needed to read them.
+
+    codes: uint8, one dimension; packed (each line of the last axis closed up to whole bytes, the
+    first code in the lowest bits) or little-endian integers of the fewest bytes. scales: codes of
+    the scale format in the shape of the blocks. outer_scale: float64, the second level: empty, one,
+    or one a line. Made by lowp.encode; `t[...]` takes whole blocks; two are equal if all of it is.
+    """
+
+    __slots__ = ("axis", "codes", "dtype", "format", "outer_scale", "packed", "scales", "shape")
+
+    def __init__(
+        self,
+        format: Any,
+        codes: Array,
+        scales: Array,
+        outer_scale: Any,
+        shape: tuple[int, ...],
+        axis: int = -1,
+        dtype: Any = np.float32,
+        packed: bool = True,
+    ) -> None:
+        """See the class. ValueError where sizes do not agree with shape and format."""
+        self.format = _core.block_format(format)
+        self.shape = tuple(index(n) for n in shape)
+        if any(n < 0 for n in self.shape):
+            raise ValueError(f"shape must have no negative length; got {self.shape}")
+        self.axis = check_axis(axis, len(self.shape))
+        self.dtype = np.dtype(dtype)
+        self.packed = bool(packed)
+        self.codes = np.ascontiguousarray(_check_codes(codes, np.dtype(np.uint8), "codes")).reshape(
+            -1
+        )
+        blocks = grid(self.format, self.shape, self.axis)
+        wide = _code_dtype(self.format.scale.bits)
+        scales = _check_codes(scales, wide, "scales")
+        if scales.dtype == np.uint8 and wide != np.uint8:
+            scales = np.ascontiguousarray(scales).reshape(-1).view(wide.newbyteorder("<"))
+        if scales.size != math.prod(blocks):
+            raise ValueError(f"scales must have shape {blocks}; got {scales.shape}")
+        self.scales: Array = np.asarray(scales, dtype=wide).reshape(blocks)
+        self.outer_scale = np.asarray(outer_scale, dtype=np.float64).reshape(-1)
+        wanted = self._code_bytes()
+        if self.codes.size != wanted:
+            raise ValueError(
+                f"codes of shape {self.shape} in {self.format} take {wanted} bytes; "
+                f"got {self.codes.size}"
+            )
+        outer, needed = self.outer_scale, self._outer_count()
+        if outer.size not in {needed, min(needed, 1)}:
+            raise ValueError(
+                f"shape {self.shape} in {self.format} has {needed} outer scales; got {outer.size}"
+            )
+
+    def _outer_count(self) -> int:
+        """Outer scales: none, one of the tensor, or one a line of blocks."""
+        per = self.format.fields["outer"]
+        if per != "row":
+            return int(per == "tensor")
+        at = self.axis % max(len(self.shape), 1)
+        return math.prod(n for axis, n in enumerate(self.shape) if axis != at)
+
+    def _code_bytes(self) -> int:
+        bits, size = self.format.element_bits, math.prod(self.shape)
+        if not self.packed:
+            return size * _code_dtype(bits).itemsize
+        columns = self._columns()
+        return size // columns * ((columns * bits + 7) // 8) if size else 0
+
+    def _columns(self) -> int:
+        """Elements of a line, after which packed codes start anew."""
+        return int(_core._block_grid(self.format, list(self.shape), self.axis)[2])
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of codes, scales and outer scales (float32)."""
+        return int(self.codes.nbytes + self.scales.nbytes + 4 * self.outer_scale.size)
+
+    @property
+    def bits_per_value(self) -> float:
+        """Bits an element, scales counted as the format has them; NaN for an empty tensor."""
+        size = math.prod(self.shape)
+        if not size:
+            return math.nan
+        scales = self.scales.size * self.format.scale.bits + 32 * self.outer_scale.size
+        return self.format.element_bits + scales / size
+
+    def element_codes(self) -> Array:
+        """Codes of the elements, one an unsigned integer, in the tensor's shape."""
+        bits = self.format.element_bits
+        if not self.packed:
+            dtype = _code_dtype(bits).newbyteorder("<")
+            whole: Array = self.codes.view(dtype).reshape(self.shape).copy()
+            return whole
+        size, columns = math.prod(self.shape), max(self._columns(), 1)
+        lines = (
+            [
+                _arrays.unpack(line, bits, columns)
+                for line in self.codes.reshape(max(size // columns, 1), -1)
+            ]
+            if (columns * bits) % 8
+            else [_arrays.unpack(self.codes, bits, size)]
+        )
+        return np.concatenate(lines).reshape(self.shape) if size else np.empty(self.shape, np.uint8)
+
+    def scale_values(self) -> NDArray[np.float64]:
+        """Values of the scales, float64, in the shape of the blocks; outer scales are left out."""
+        return np.asarray(_core.decode(self.scales, self.format.scale, dtype=np.float64))
+
+    def decode(self, dtype: Any = None, *, out: Any = None, threads: int | None = None) -> Any:
+        """The values: in dtype (None: that of the encoded array), or in `out`."""
+        wanted = self.dtype if dtype is None else np.dtype(dtype)
+        half = _arrays._half_format(wanted)
+        if half is None and wanted.newbyteorder("=") not in (np.float32, np.float64):
+            raise _arrays._refuse(wanted, "dtype")
+        if out is not None:
+            _arrays._check_out(out, self.shape, wanted, f"{wanted}")
+        carrier = np.dtype(np.float32) if half is not None else wanted.newbyteorder("=")
+        y = np.empty(self.shape, carrier)
+        _core._block_decode(
+            self.codes,
+            np.ascontiguousarray(self.scales.astype(self.scales.dtype.newbyteorder("<")))
+            .reshape(-1)
+            .view(np.uint8),
+            self.outer_scale,
+            y,
+            self.format,
+            self.axis,
+            self.packed,
+            _core.get_threads() if threads is None else index(threads),
+        )
+        return _arrays._result(_arrays._from_carrier(y, wanted), None, out)
+
+    def save(self, path: str | Path, name: str = "tensor") -> None:
+        """Write a safetensors file that names the format (lowp.files)."""
+        from lowp import files
+
+        files.save(path, {name: self})
+
+    @staticmethod
+    def load(path: str | Path, name: str = "tensor") -> BlockTensor:
+        """Read one back; ValueError for a file that is cut short or says what cannot be."""
+        from lowp import files
+
+        found = files.load(path)[name]
+        if not isinstance(found, BlockTensor):
+            raise ValueError(f"{path}: {name} is a plain tensor of {found.dtype}")
+        return found
+
+    def __getitem__(self, key: Any) -> BlockTensor:
+        """Whole blocks: slices without a step that begin and end between blocks."""
+        keys = key if isinstance(key, tuple) else (key,)
+        if len(keys) > len(self.shape) or not all(isinstance(k, slice) for k in keys):
+            raise TypeError("a BlockTensor takes slices, at most one an axis")
+        keys = keys + (slice(None),) * (len(self.shape) - len(keys))
+        blocks = []
+        for axis, (k, size, count) in enumerate(
+            zip(keys, self.shape, self.scales.shape, strict=True)
+        ):
+            start, stop, step = k.indices(size)
+            stop = max(start, stop)
+            width = self._block_width(axis)
+            if step != 1 or start % width or (stop % width and stop != size):
+                raise ValueError(
+                    f"axis {axis} has blocks of {width}: slices must begin and end between blocks; "
+                    f"got {start}:{stop}:{step}"
+                )
+            blocks.append(slice(start // width, min(-(-stop // width), count)))
+        codes = self.element_codes()[keys]
+        return self._with(codes, self.scales[tuple(blocks)], codes.shape, keys)
+
+    def _block_width(self, axis: int) -> int:
+        """Elements of a block along an axis."""
+        shape, at = self.format.shape, self.axis % len(self.shape)
+        if shape == "tensor":
+            return max(self.shape[axis], 1)
+        if shape == "row":
+            return max(self.shape[axis], 1) if axis == at else 1
+        if shape == "column":
+            return max(self.shape[axis], 1) if axis == at - 1 else 1
+        if isinstance(shape, tuple):
+            return {at - 1: shape[0], at: shape[1]}.get(axis, 1)
+        return int(shape) if axis == at else 1
+
+    def _with(
+        self, codes: Array, scales: Array, shape: tuple[int, ...], keys: tuple[slice, ...]
+    ) -> BlockTensor:
+        outer = self.outer_scale
+        if outer.size > 1:
+            lines = tuple(n for a, n in enumerate(self.shape) if a != self.axis % len(self.shape))
+            taken = tuple(k for a, k in enumerate(keys) if a != self.axis % len(self.shape))
+            outer = outer.reshape(lines)[taken]
+        part = BlockTensor.__new__(BlockTensor)
+        part.format, part.shape, part.axis = self.format, shape, self.axis
+        part.dtype, part.packed = self.dtype, self.packed
+        part.scales, part.outer_scale = scales, outer.reshape(-1)
+        bits = self.format.element_bits
+        if self.packed:
+            columns = max(part._columns(), 1)
+            lines_of = codes.reshape(-1, columns)
+            part.codes = (
+                np.concatenate([_arrays.pack(line, bits) for line in lines_of])
+                if codes.size
+                else np.empty(0, np.uint8)
+            )
+        else:
+            little = codes.astype(codes.dtype.newbyteorder("<"))
+            part.codes = np.ascontiguousarray(little).reshape(-1).view(np.uint8)
+        return part
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, BlockTensor):
+            return NotImplemented
+        same = (self.format, self.shape, self.packed) == (other.format, other.shape, other.packed)
+        return (
+            same
+            and self.axis % max(len(self.shape), 1) == other.axis % max(len(self.shape), 1)
+            and np.array_equal(self.codes, other.codes)
+            and np.array_equal(self.scales, other.scales)
+            and np.array_equal(self.outer_scale, other.outer_scale)
+        )
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        """Shape, format and size."""
+        return (
+            f"<lowp.BlockTensor {self.shape} in {self.format}, axis {self.axis}, "
+            f"{self.nbytes} bytes>"
+        )

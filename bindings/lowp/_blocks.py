@@ -1,0 +1,176 @@
+"""The verbs on block formats: any array is brought to a plain one, or refused with a reason."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from operator import index
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lowp import _arrays, _core
+from lowp._block_tensor import BlockTensor, check_axis, grid
+
+Array = NDArray[Any]
+Scales = Array | Callable[[Array], Any] | None
+
+__all__ = ["BlockTensor", "blocks_of", "decode", "encode", "quantize"]
+
+
+def _format(fmt: Any, rounding: Any, saturation: Any, random_bits: Any) -> _core.BlockFormat:
+    """The block format with what the call says otherwise."""
+    found = _core.block_format(fmt)
+    if saturation not in (None, "finite"):
+        raise ValueError(
+            f"elements of block formats saturate: saturation must be None or 'finite'; "
+            f"got {saturation!r}"
+        )
+    changes = {"rounding": rounding, "random_bits": random_bits}
+    changes = {key: value for key, value in changes.items() if value is not None}
+    return found.replace(**changes) if changes else found
+
+
+def _holds(block: _core.BlockFormat, dtype: np.dtype[Any]) -> None:
+    half = _arrays._half_format(dtype)
+    if half is not None and block.element_max > half.max:
+        raise ValueError(f"{dtype} does not hold every element of {block}; pass float32")
+
+
+def blocks_of(x: Any, block: Any, *, axis: int = -1) -> Array:
+    """The blocks of x, one a row, in the order of their scales; short ones are filled with zeros.
+
+    x: array of any shape. Result: (number of blocks, elements of a block), x's dtype. Tiles are
+    taken row by row.
+    """
+    fmt = _core.block_format(block)
+    array = np.asarray(x)
+    count, rows, columns, down, across, _ = _core._block_grid(
+        fmt, list(array.shape), check_axis(axis, array.ndim)
+    )
+    matrices = array.reshape(count, rows, columns)
+    high, wide = -(-rows // down), -(-columns // across)
+    padded = np.zeros((count, high * down, wide * across), array.dtype)
+    padded[:, :rows, :columns] = matrices
+    tiles = padded.reshape(count, high, down, wide, across).transpose(0, 1, 3, 2, 4)
+    result: Array = tiles.reshape(count * high * wide, down * across)
+    return result
+
+
+def _ideal_scales(x: Array, block: _core.BlockFormat, axis: int, scales: Scales) -> Array | None:
+    if scales is None:
+        return None
+    shape = grid(block, x.shape, axis)
+    given = scales(blocks_of(x, block, axis=axis)) if callable(scales) else scales
+    values = np.asarray(given, dtype=np.float64)
+    if values.size != math.prod(shape):
+        raise ValueError(
+            f"scales must have one entry a block, shape {shape}; got shape {values.shape}"
+        )
+    return np.ascontiguousarray(values.reshape(-1))
+
+
+def _options(x: Array, random: Any, **rest: Any) -> dict[str, Any]:
+    threads = rest["threads"]
+    return {
+        "seed": _arrays.word(rest["seed"], "seed"),
+        "stream": _arrays.word(rest["stream"], "stream"),
+        "generator": rest["generator"],
+        "random": _arrays._plain_random(random, x.shape),
+        "threads": _core.get_threads() if threads is None else index(threads),
+    }
+
+
+def quantize(
+    x: Any,
+    fmt: Any,
+    *,
+    axis: Any,
+    scales: Scales,
+    rounding: Any,
+    saturation: Any,
+    random_bits: Any,
+    out: Any,
+    **rest: Any,
+) -> Any:
+    """See lowp.quantize."""
+    block = _format(fmt, rounding, saturation, random_bits)
+    array = _arrays.as_array(x)
+    _holds(block, array.dtype)
+    if out is not None:
+        _arrays._check_out(out, array.shape, array.dtype, f"{array.dtype}, those of x")
+    at = check_axis(axis, array.ndim)
+    plain = _arrays._to_carrier(array)
+    ideal = _ideal_scales(plain, block, at, scales)
+    direct = _is_target(out, plain)
+    y = out if direct else np.empty_like(plain, subok=False)
+    _core._block_quantize(plain, y, block, at, scales=ideal, **_options(array, **rest))
+    return out if direct else _arrays._result(_arrays._from_carrier(y, array.dtype), x, out)
+
+
+def _is_target(out: Any, plain: Array) -> bool:
+    """Whether results can go to `out` as they are made."""
+    if not isinstance(out, np.ndarray) or out.dtype != plain.dtype:
+        return False
+    apart = not np.may_share_memory(out, plain) or out.ctypes.data == plain.ctypes.data
+    return bool(out.flags.c_contiguous and out.flags.aligned and out.flags.writeable and apart)
+
+
+def encode(
+    x: Any,
+    fmt: Any,
+    *,
+    axis: Any,
+    scales: Scales,
+    packed: bool | None,
+    nan: Any,
+    rounding: Any,
+    saturation: Any,
+    random_bits: Any,
+    out: Any,
+    **rest: Any,
+) -> BlockTensor:
+    """See lowp.encode."""
+    if out is not None:
+        raise ValueError("encode in a block format makes a BlockTensor; it takes no out")
+    block = _format(fmt, rounding, saturation, random_bits)
+    array = _arrays.as_array(x)
+    at = check_axis(axis, array.ndim)
+    plain = _arrays._to_carrier(array)
+    is_packed = block.element_bits <= 8 if packed is None else bool(packed)
+    codes, scale_codes, outer = _core._block_encode(
+        plain,
+        block,
+        at,
+        is_packed,
+        scales=_ideal_scales(plain, block, at, scales),
+        nan=_nan_code(nan, block),
+        **_options(array, **rest),
+    )
+    return BlockTensor(block, codes, scale_codes, outer, array.shape, at, array.dtype, is_packed)
+
+
+def _nan_code(nan: Any, block: _core.BlockFormat) -> int | None:
+    if nan is None:
+        return None
+    if isinstance(nan, float):
+        if not isinstance(block.element, _core.Format):
+            raise TypeError("nan must be a code (an int) where elements are a codebook")
+        return int(_core.encode(nan, block.element, saturation="finite"))
+    code = index(nan)
+    if not 0 <= code < 1 << block.element_bits:
+        raise ValueError(f"nan must be a code of {block.element_bits} bits; got {code}")
+    return code
+
+
+def decode(tensor: Any, fmt: Any, *, dtype: Any, out: Any, threads: Any) -> Any:
+    """See lowp.decode."""
+    if not isinstance(tensor, BlockTensor):
+        raise TypeError(
+            f"format must be that of the codes; got {fmt!r} for {type(tensor).__name__} (only a "
+            "BlockTensor knows its own, and brings its scales)"
+        )
+    if fmt is not None and _core.block_format(fmt) != tensor.format:
+        raise ValueError(f"the tensor is in {tensor.format}, not in {_core.block_format(fmt)}")
+    return tensor.decode(dtype, out=out, threads=threads)
