@@ -1,248 +1,378 @@
-"""How far quantized values are from the real ones: `lowp.error` and the sums behind it.
+"""How far quantized values are from the real ones: `lowp.error` and what it is made of.
 
-A tensor is measured in blocks of `BLOCK` elements. Each block is summed in float64, and blocks are
-added as exact fractions, so that a result depends neither on how a tensor was cut into chunks nor
-on the order in which tensors were added.
+`error` measures a tensor, its rows or its blocks; `Meter` takes a tensor in chunks, and gives the
+same bits for the same values however they were cut.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
-from fractions import Fraction
-from typing import Any
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from typing import Any, Literal, overload
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 import lowp
 
-__all__ = ["BLOCK", "Error", "Sums", "error", "measure", "percent"]
+from . import _targets
+from ._groups import Errors, measure_groups
+from ._sums import BLOCK, Error, Sums, measure, no_codes, nothing
+from ._targets import Target
 
-#: Elements summed in float64 at a time; chunks that are multiples of it give the same bits.
-BLOCK = 1 << 16
+__all__ = [
+    "BLOCK",
+    "Error",
+    "Errors",
+    "Meter",
+    "Sums",
+    "block_counts",
+    "carried",
+    "code_histogram",
+    "error",
+    "fits_float32",
+    "measure",
+    "measure_blocks",
+    "percent",
+]
+
+#: Elements that are quantized at a time: memory stays bounded for arrays that lie in a file.
+_PIECE = 16 * BLOCK
 
 Floats = NDArray[np.floating[Any]]
+Bools = NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Error:
-    """What quantizing did to a tensor. Shares are between 0 and 1, and 0 for empty input.
-
-    NaN and infinite inputs count in `count`, `nan_count` and `inf_count` and nowhere else. A finite
-    input whose result is infinite, NaN or over float64's largest number away is an infinite error.
-    """
-
-    #: Signal-to-quantization-noise ratio in decibel, 10 log10(sum x^2 / sum (q - x)^2); infinity
-    #: where every result is exact (also for empty input), -infinity where an error is infinite.
-    sqnr_db: float
-    #: Its inverse as a plain ratio, sum (q - x)^2 / sum x^2; 0 where every result is exact.
-    relative_mse: float
-    #: Largest |q - x| / |x|; 1 where a value was flushed to zero, infinity where an error is
-    #: infinite or a zero did not stay zero, 0 where every result is exact.
-    max_relative_error: float
-    #: Share of the finite nonzero inputs that became zero.
-    flushed: float
-    #: Share of the finite inputs beyond the format's largest or lowest value; NaN (not known)
-    #: where quantized values were given instead of a format.
-    clipped: float
-    #: Number of elements, NaN and infinity included.
-    count: int
-    nan_count: int
-    inf_count: int
-
-
-@dataclass(frozen=True, slots=True)
-class Sums:
-    """Exact partial sums of an `Error`: add those of chunks or tensors, then take `error()`."""
-
-    signal: Fraction = Fraction(0)
-    noise: Fraction = Fraction(0)
-    max_relative_error: float = 0.0
-    count: int = 0
-    nans: int = 0
-    infinities: int = 0
-    nonzero: int = 0
-    flushed: int = 0
-    overflowed: int = 0
-    clipped: int | None = 0
-
-    def __add__(self, other: Sums) -> Sums:
-        known = self.clipped is not None and other.clipped is not None
-        return Sums(
-            self.signal + other.signal,
-            self.noise + other.noise,
-            max(self.max_relative_error, other.max_relative_error),
-            self.count + other.count,
-            self.nans + other.nans,
-            self.infinities + other.infinities,
-            self.nonzero + other.nonzero,
-            self.flushed + other.flushed,
-            self.overflowed + other.overflowed,
-            (self.clipped or 0) + (other.clipped or 0) if known else None,
-        )
-
-    def error(self) -> Error:
-        """The measures of all that was added up."""
-        finite = self.count - self.nans - self.infinities
-        return Error(
-            sqnr_db=self._sqnr_db(),
-            relative_mse=self._relative_mse(),
-            max_relative_error=self.max_relative_error,
-            flushed=_share(self.flushed, self.nonzero),
-            clipped=math.nan if self.clipped is None else _share(self.clipped, finite),
-            count=self.count,
-            nan_count=self.nans,
-            inf_count=self.infinities,
-        )
-
-    def _sqnr_db(self) -> float:
-        if self.overflowed or (self.noise and not self.signal):
-            return -math.inf
-        if not self.noise:
-            return math.inf
-        ratio = self.signal / self.noise
-        # Integers of any size have a logarithm, where the float of a ratio could overflow.
-        return 10 * (math.log10(ratio.numerator) - math.log10(ratio.denominator))
-
-    def _relative_mse(self) -> float:
-        if self.overflowed or (self.noise and not self.signal):
-            return math.inf
-        return float(self.noise / self.signal) if self.noise else 0.0
-
-
+@overload
+def error(
+    x: ArrayLike | Iterator[ArrayLike],
+    q_or_format: Any,
+    *,
+    rounding: str | None = ...,
+    saturation: str | None = ...,
+    random_bits: int | None = ...,
+    seed: int = ...,
+    stream: int = ...,
+    axis: int = ...,
+    per: Literal["tensor"] = "tensor",
+    block: None = None,
+) -> Error: ...
+@overload
 def error(
     x: ArrayLike,
-    q_or_format: ArrayLike | lowp.Format | str,
+    q_or_format: Any,
     *,
-    rounding: str = "nearest_ties_to_even",
-    saturation: str = "none",
-    random_bits: int = 32,
+    rounding: str | None = ...,
+    saturation: str | None = ...,
+    random_bits: int | None = ...,
+    seed: int = ...,
+    stream: int = ...,
+    axis: int = ...,
+    per: Literal["row", "block"],
+    block: int | str | tuple[int, int] | None = None,
+) -> Errors: ...
+def error(
+    x: ArrayLike | Iterator[ArrayLike],
+    q_or_format: Any,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
     seed: int = 0,
     stream: int = 0,
-) -> Error:
+    axis: int = -1,
+    per: str = "tensor",
+    block: int | str | tuple[int, int] | None = None,
+) -> Error | Errors:
     """Measures of quantizing `x` to a format, or of quantized values against `x`.
 
-    x: floats of any shape (lists become float64). q_or_format: a format or its name (`x` is
-    quantized with the given rounding and saturation) or an array of x's shape (these are ignored).
-    See `Error` for NaN, infinity, overflow and empty input. TypeError: x holds no floats.
-    ValueError: shapes differ, unknown format, rounding or saturation.
+    x: floats of any shape (lists become float64; a memory-mapped array is read piece by piece), or
+    an iterator of chunks of one tensor. q_or_format: a format or block format or its name (`x` is
+    quantized with the given options, those of `lowp.quantize`; blocks run along `axis`) or an array
+    of x's shape (options are ignored). An iterator needs a format; block formats scale each chunk
+    by itself.
+
+    per="tensor": one `Error`. per="row": `Errors` of every slice along `axis`, in the shape of x
+    without it. per="block": `Errors` of every run of `block` elements along `axis`, which the
+    number of runs replaces in the shape, or of every tile `block=(r, c)`, c along `axis` and r
+    along the last of the other axes; the last may be shorter. block="row", "column" or "tensor" are
+    the blocks of a block format of that shape, None those of the block format itself, and `Errors`
+    have the shape of its scales.
+
+    See `Error` for NaN, infinity, overflow and empty input. TypeError: x holds no floats, or is an
+    iterator where an array is needed. ValueError: shapes differ, unknown format, rounding,
+    saturation or `per`, a block where none is used or none where one is needed.
     """
+    options = _targets.Options(rounding, saturation, random_bits, seed, stream)
+    target = _target(q_or_format)
+    if per == "tensor":
+        if block is not None:
+            raise ValueError(f"block={block!r} needs per='block'; got per='tensor'")
+        return _tensor_error(x, q_or_format, target, options, axis)
+    if isinstance(x, Iterator):
+        raise TypeError(f"per={per!r} needs an array; got an iterator of chunks: join them first")
+    groups = _groups_of(per, block, target)
     values = _floats(x)
-    if not isinstance(q_or_format, str | lowp.Format):
-        return measure(values, _floats(q_or_format)).error()
-    target = lowp.format(q_or_format)
-    values = carried(values, target)
-    quantized = lowp.quantize(
-        values,
-        target,
-        rounding=rounding,
-        saturation=saturation,
-        random_bits=random_bits,
-        seed=seed,
-        stream=stream,
-    )
-    return measure(values, quantized, (target.lowest, target.max)).error()
+    marks: tuple[Bools | None, Bools | None] = (None, None)
+    if target is None:
+        quantized = _floats(q_or_format)
+    else:
+        values = _carried_to(values, target)
+        quantized = options.quantize(values, target, axis)
+    if isinstance(target, lowp.BlockFormat):
+        found = options.block_codes(values, target, axis)
+        marks = found.clipped, found.subnormal
+    scalar = target if isinstance(target, lowp.Format) else None
+    return measure_groups(values, quantized, groups, axis, scalar, marks)
 
 
-def measure(x: Floats, q: Floats, limits: tuple[float, float] | None = None) -> Sums:
-    """Sums of `q` against `x`, arrays of one shape; `limits` are the lowest and the largest value
-    of q's format, or None where they are not known. ValueError: the shapes differ.
+class Meter:
+    """Measures a tensor that comes in chunks, such as a stream or a file that exceeds memory.
+
+    format: a format or block format or its name; None where `update` is given quantized values. The
+    other arguments are those of `lowp.error`. The elements of all chunks are one tensor in C order:
+    the result does not depend on where it was cut, stochastic rounding included. A block format
+    scales each chunk by itself, so that chunks must not cut a block.
+
+        >>> meter = lowp.measures.Meter("float8_e4m3fn")
+        >>> for chunk in chunks:
+        ...     meter.update(chunk)
+        >>> meter.error()
     """
-    if x.shape != q.shape:
-        raise ValueError(f"lowp.error: x has shape {x.shape}, the quantized values {q.shape}")
-    total = Sums() if limits is not None else Sums(clipped=None)
-    for xs, qs in _blocks(x, q):
-        total += _block(xs, qs, limits)
-    return total
+
+    def __init__(
+        self,
+        format: Any = None,
+        *,
+        rounding: str | None = None,
+        saturation: str | None = None,
+        random_bits: int | None = None,
+        seed: int = 0,
+        stream: int = 0,
+        axis: int = -1,
+    ) -> None:
+        self._options = _targets.Options(rounding, saturation, random_bits, seed, stream)
+        self._target = None if format is None else _targets.resolve(format)
+        self._axis = axis
+        self._scalar = self._target if isinstance(self._target, lowp.Format) else None
+        self._sums = nothing(self._scalar is not None, self._scalar)
+        # What only a block format's codes tell: clipped, subnormal and the histogram.
+        self._blocks = Sums()
+        if isinstance(self._target, lowp.BlockFormat):
+            self._blocks = _no_counts(self._target)
+        self._seen = 0
+        # What is left of the last chunk, less than a block: x and q.
+        self._rest: tuple[Floats, Floats] = (np.zeros(0, np.float32), np.zeros(0, np.float32))
+
+    def update(self, x: ArrayLike, q: ArrayLike | None = None) -> None:
+        """Add a chunk: floats of any shape, and its quantized values where the meter has no format.
+
+        TypeError: x holds no floats, or q is missing or not wanted. ValueError: the shapes differ.
+        """
+        values = _floats(x)
+        if (q is None) == (self._target is None):
+            wants = "no format, so needs" if q is None else "a format, so takes no"
+            raise TypeError(f"this Meter has {wants} quantized values: update(x, q)")
+        if q is not None:
+            quantized = _floats(q)
+            if values.shape != quantized.shape:
+                raise ValueError(
+                    f"x has shape {values.shape}, its quantized values {quantized.shape}"
+                )
+            self._add(values.reshape(-1), quantized.reshape(-1))
+        elif isinstance(self._target, lowp.BlockFormat):
+            self._add_blocks(_carried_to(values, self._target), self._target)
+        else:
+            assert self._scalar is not None
+            for piece in _pieces(values):
+                carrier = carried(piece, self._scalar)
+                first = self._seen + self._rest[0].size
+                self._add(carrier, self._options.quantize(carrier, self._scalar, -1, first))
+
+    def sums(self) -> Sums:
+        """Exact sums of all chunks so far; those of several tensors can be added."""
+        last = measure(*self._rest, target=self._scalar)
+        total = self._sums + last if self._rest[0].size else self._sums
+        if not isinstance(self._target, lowp.BlockFormat):
+            return total
+        return _with_counts(total, self._blocks)
+
+    def error(self) -> Error:
+        """The measures of all chunks so far."""
+        return self.sums().error()
+
+    def _add_blocks(self, values: Floats, target: lowp.BlockFormat) -> None:
+        quantized = self._options.quantize(values, target, self._axis)
+        self._blocks += block_counts(values, target, self._options, self._axis)
+        self._add(values.reshape(-1), quantized.reshape(-1))
+
+    def _add(self, x: Floats, q: Floats) -> None:
+        """Measure what is whole blocks of all that came so far and keep the rest."""
+        if self._rest[0].size:
+            x, q = np.concatenate([self._rest[0], x]), np.concatenate([self._rest[1], q])
+        whole = x.size - x.size % BLOCK
+        if whole:
+            self._sums += measure(x[:whole], q[:whole], target=self._scalar)
+            self._seen += whole
+        self._rest = (x[whole:].copy(), q[whole:].copy())
+
+
+def code_histogram(
+    x: ArrayLike | Iterator[ArrayLike],
+    format: Any,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    axis: int = -1,
+) -> NDArray[np.int64]:
+    """How many finite elements of `x` get each code: int64 of length 2**bits, all zero where empty.
+
+    The arguments are those of `lowp.error`. NaN and infinite inputs are left out; a finite one that
+    becomes NaN or infinite counts under that code. For block formats, codes of the elements.
+    ValueError: a format of more than 16 bits. TypeError: x holds no floats.
+    """
+    target = _targets.resolve(format)
+    if _targets.code_count(target) is None:
+        raise ValueError(
+            f"a histogram of codes takes formats of at most {_targets.MAX_CODE_BITS} bits; got "
+            f"{target}: lowp.plot.distribution shows magnitudes of any format"
+        )
+    options = _targets.Options(rounding, saturation, random_bits, seed, stream)
+    counts = _tensor_error(x, target, target, options, axis).histogram
+    return no_codes() if counts is None else counts
 
 
 def carried(x: Floats, target: lowp.Format) -> Floats:
     """`x` in the smallest of float32 and float64 that holds it and every value of the format."""
-    fits = target.precision <= 24 and target.emax <= 127 and target.min_subnormal >= 2.0**-149
-    if x.dtype == np.float64 or not fits:
+    if x.dtype == np.float64 or not fits_float32(target):
         return x.astype(np.float64, copy=False)
     return x.astype(np.float32, copy=False)
 
 
-def _floats(x: ArrayLike) -> Floats:
-    values = np.asarray(x)
-    if values.dtype.name == "bfloat16":
-        return values.astype(np.float32)
-    if values.dtype not in (np.float64, np.float32, np.float16):
-        raise TypeError(
-            f"lowp.error takes float64, float32, float16 or bfloat16; got {values.dtype}"
-        )
-    return values
-
-
-def _blocks(x: Floats, q: Floats) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    xs, qs = x.reshape(-1), q.reshape(-1)
-    for start in range(0, xs.size, BLOCK):
-        part = slice(start, start + BLOCK)
-        yield xs[part].astype(np.float64), qs[part].astype(np.float64)
-
-
-def _block(
-    x: NDArray[np.float64], q: NDArray[np.float64], limits: tuple[float, float] | None
-) -> Sums:
-    is_nan, is_inf = np.isnan(x), np.isinf(x)
-    count, nans, infinities = x.size, int(is_nan.sum()), int(is_inf.sum())
-    if nans or infinities:
-        finite = ~(is_nan | is_inf)
-        x, q = x[finite], q[finite]
-    outside = None if limits is None else int(((x < limits[0]) | (x > limits[1])).sum())
-    nonzero = x != 0
-    with np.errstate(over="ignore", invalid="ignore"):
-        difference = q - x
-    good = np.isfinite(difference)
-    overflowed = int(x.size - good.sum())
-    flushed, nonzero_count = int((nonzero & (q == 0)).sum()), int(nonzero.sum())
-    if overflowed:
-        x, difference = x[good], difference[good]
-    return Sums(
-        signal=_energy(x),
-        noise=_energy(difference),
-        max_relative_error=math.inf if overflowed else _max_relative(x, difference),
-        count=count,
-        nans=nans,
-        infinities=infinities,
-        nonzero=nonzero_count,
-        flushed=flushed,
-        overflowed=overflowed,
-        clipped=outside,
-    )
-
-
-def _energy(x: NDArray[np.float64]) -> Fraction:
-    """Sum of squares of finite values, of any magnitude: scaled by a power of two before."""
-    largest = float(np.max(np.abs(x), initial=0.0))
-    if largest == 0.0:
-        return Fraction(0)
-    exponent = math.frexp(largest)[1]
-    scaled = np.ldexp(x, -exponent)
-    return Fraction(float(np.sum(scaled * scaled))) * Fraction(2) ** (2 * exponent)
-
-
-def _max_relative(x: NDArray[np.float64], difference: NDArray[np.float64]) -> float:
-    zero = x == 0
-    if bool(difference[zero].any()):
-        return math.inf
-    with np.errstate(over="ignore"):
-        return float(np.max(np.abs(difference[~zero] / x[~zero]), initial=0.0))
-
-
-def _share(part: int, whole: int) -> float:
-    return part / whole if whole else 0.0
+def fits_float32(target: lowp.Format) -> bool:
+    """Whether float32 holds every value of the format."""
+    return target.precision <= 24 and target.emax <= 127 and target.min_subnormal >= 2.0**-149
 
 
 def percent(share: float) -> str:
     """A share of 1 as percent with three digits; only none reads as 0 %, and only all as 100 %."""
-    if math.isnan(share):
+    if np.isnan(share):
         return "unknown"
     if 0 < share < 1e-5:
         return "< 0.001 %"
     if 0.9995 <= share < 1:
         return "> 99.9 %"
     return f"{100 * share:.3g} %"
+
+
+def _target(q_or_format: Any) -> Target | None:
+    """The format or block format, or None where quantized values are given."""
+    if isinstance(q_or_format, str | lowp.Format | lowp.BlockFormat):
+        return _targets.resolve(q_or_format)
+    return None
+
+
+def block_counts(x: Floats, target: lowp.BlockFormat, options: _targets.Options, axis: int) -> Sums:
+    """What only the codes of a block format tell of x: how many are clipped or subnormal, and the
+    histogram; NaN and infinities are left out.
+    """
+    size = _targets.code_count(target)
+    found = options.block_codes(x, target, axis)
+    finite = np.isfinite(x)
+    subnormal = None if found.subnormal is None else int((found.subnormal & finite).sum())
+    codes = None if size is None else np.bincount(found.codes[finite], minlength=size)
+    return Sums(
+        clipped=int((found.clipped & finite).sum()),
+        subnormal=subnormal,
+        codes=None if codes is None else codes.astype(np.int64, copy=False),
+    )
+
+
+def _no_counts(target: lowp.BlockFormat) -> Sums:
+    size = _targets.code_count(target)
+    return Sums(
+        subnormal=0 if isinstance(target.element, lowp.Format) else None,
+        codes=None if size is None else np.zeros(size, np.int64),
+    )
+
+
+def measure_blocks(
+    x: Floats, target: lowp.BlockFormat, options: _targets.Options, axis: int = -1
+) -> Sums:
+    """Sums of a tensor, float32 or float64, in a block format."""
+    counts = block_counts(x, target, options, axis)
+    return _with_counts(measure(x, options.quantize(x, target, axis)), counts)
+
+
+def _with_counts(sums: Sums, counts: Sums) -> Sums:
+    return replace(sums, clipped=counts.clipped, subnormal=counts.subnormal, codes=counts.codes)
+
+
+def _tensor_error(
+    x: ArrayLike | Iterator[ArrayLike],
+    q: Any,
+    target: Target | None,
+    options: _targets.Options,
+    axis: int,
+) -> Error:
+    if target is None:
+        if isinstance(x, Iterator):
+            raise TypeError(
+                "an iterator of chunks needs a format; got quantized values: give each chunk and "
+                "its values to Meter.update(x, q)"
+            )
+        return measure(_floats(x), _floats(q)).error()
+    meter = Meter(target, **vars(options), axis=axis)
+    chunks: Iterable[ArrayLike] = x if isinstance(x, Iterator) else [x]
+    for chunk in chunks:
+        meter.update(chunk)
+    return meter.error()
+
+
+def _floats(x: ArrayLike) -> Floats:
+    values = np.asarray(x)
+    known = values.dtype in (np.float64, np.float32, np.float16)
+    if not known and values.dtype.name != "bfloat16":
+        raise TypeError(
+            f"lowp.error takes float64, float32, float16 or bfloat16; got {values.dtype}"
+        )
+    return values
+
+
+def _carried_to(x: Floats, target: Target) -> Floats:
+    """x as it is quantized; block formats take float32 and float64."""
+    if isinstance(target, lowp.Format):
+        return carried(x, target)
+    return x.astype(np.float64 if x.dtype == np.float64 else np.float32, copy=False)
+
+
+def _pieces(x: Floats) -> Iterator[Floats]:
+    """The elements of x in C order, a bounded number at a time and without copying all of x."""
+    flat = x.reshape(-1) if x.flags.c_contiguous else x.flat
+    for start in range(0, x.size, _PIECE):
+        yield flat[start : start + _PIECE]
+
+
+def _groups_of(per: str, block: Any, target: Target | None) -> tuple[int, int] | Any:
+    """Rows and columns of a block, or a block format whose blocks they are; None: a whole row."""
+    if per not in ("row", "block"):
+        raise ValueError(f"per must be 'tensor', 'row' or 'block'; got {per!r}")
+    if per == "row":
+        if block is not None:
+            raise ValueError(f"block={block!r} needs per='block'; got per='row'")
+        return None
+    if block is None:
+        if not isinstance(target, lowp.BlockFormat):
+            raise ValueError("per='block' needs block=, elements or (rows, columns); got None")
+        return target
+    if isinstance(block, str):
+        return lowp.BlockFormat(shape=block)
+    sizes = (1, block) if isinstance(block, int) else tuple(block)
+    if len(sizes) == 1:
+        sizes = (1, *sizes)
+    if len(sizes) != 2 or min(sizes) < 1:
+        raise ValueError(f"block must be a positive size or (rows, columns); got {block!r}")
+    return int(sizes[0]), int(sizes[1])

@@ -1,4 +1,8 @@
-"""Pictures of values against the grids of formats; needs matplotlib (`pip install lowp[cli]`)."""
+"""Pictures of formats, of values on their grids and of results; needs matplotlib.
+
+`pip install lowp[cli]` brings it. Every picture is a Figure, which `save` writes to a file and a
+notebook shows; nothing is drawn on a screen.
+"""
 
 from __future__ import annotations
 
@@ -13,21 +17,31 @@ from numpy.typing import NDArray
 
 import lowp
 
+from . import _plot_style as style
+from ._plot_formats import code_histogram, error_curve, values
+from ._plot_results import compare, scale_map
 from .measures import Error, percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["Histogram", "Panel", "distribution", "save"]
+__all__ = [
+    "Histogram",
+    "Panel",
+    "code_histogram",
+    "compare",
+    "distribution",
+    "error_curve",
+    "save",
+    "scale_map",
+    "values",
+]
 
 #: Bins an octave, and the octaves that float64 spans.
 _BINS = 4
 _LOWEST, _HIGHEST = -1075, 1024
 
-#: Okabe and Ito's palette, told apart by colour-blind eyes too.
-_NORMAL, _SUBNORMAL, _FLUSHED, _BEYOND = "#0072B2", "#56B4E9", "#E69F00", "#D55E00"
-_GRID = "#222222"
 _VALUES = "values of the format"
 #: Grids of more positive values are drawn as a band.
 _MAX_TICKS = 160
@@ -69,13 +83,14 @@ class Panel:
     """One format's part of the picture: what was measured, and the values it was given.
 
     The picture shows magnitudes over `unit`: 1, or the format's max for values that were scaled so
-    that their largest is that max.
+    that their largest is that max. name: that of a block format, whose elements are in `format`.
     """
 
     format: lowp.Format
     histogram: Histogram
     error: Error
     unit: float = 1.0
+    name: str = ""
 
     def log2(self, magnitude: float) -> float:
         """Place of a magnitude on the axis."""
@@ -90,10 +105,7 @@ def distribution(panels: Sequence[Panel], title: str, axis_label: str = "magnitu
     """
     if not panels:
         raise ValueError("lowp.plot.distribution: at least one panel is needed; got none")
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(9, 1.2 + 2.1 * len(panels)), layout="constrained")
-    figure.suptitle(title, fontsize=13, fontweight="bold")
+    figure = style.figure(9, 1.2 + 2.1 * len(panels), title)
     axes = figure.subplots(len(panels), 1, sharex=True, squeeze=False)[:, 0]
     for panel, axis in zip(panels, axes, strict=True):
         _draw(axis, panel)
@@ -125,10 +137,10 @@ def _zones(panel: Panel) -> list[tuple[str, str, float, float]]:
     lowest = panel.log2(f.min_subnormal) - (1 if f.has_zero else 0)
     normal, largest = panel.log2(f.min_normal), panel.log2(f.max)
     return [
-        ("under half the smallest", _FLUSHED, -math.inf, lowest),
-        ("subnormal", _SUBNORMAL, lowest, normal),
-        ("normal", _NORMAL, normal, largest),
-        ("beyond the largest", _BEYOND, largest, math.inf),
+        ("under half the smallest", style.FLUSHED, -math.inf, lowest),
+        ("subnormal", style.SUBNORMAL, lowest, normal),
+        ("normal", style.NORMAL, normal, largest),
+        ("beyond the largest", style.BEYOND, largest, math.inf),
     ]
 
 
@@ -143,7 +155,7 @@ def _draw(axis: Axes, panel: Panel) -> None:
     top = float(shares.max()) * 1.1 or 1.0
     axis.set_ylim(-0.16 * top, top)
     _draw_grid(axis, panel, 0.16 * top)
-    axis.axhline(0, color=_GRID, linewidth=0.8)
+    axis.axhline(0, color=style.GRID, linewidth=0.8)
     _decorate(axis, top)
     axis.set_title(_caption(panel), fontsize=10, loc="left")
 
@@ -154,25 +166,23 @@ def _decorate(axis: Axes, top: float) -> None:
     axis.set_ylabel("% of values\nper ¼ octave")
     # No ticks below zero: that strip belongs to the grid.
     axis.set_yticks([tick for tick in MaxNLocator(4).tick_values(0, top) if 0 <= tick <= top])
-    octaves = MaxNLocator(nbins=14, integer=True, steps=[1, 2, 4, 5, 8, 10])
-    axis.xaxis.set_major_locator(octaves)
-    axis.xaxis.set_major_formatter(lambda x, _: f"$2^{{{x:g}}}$")
-    axis.spines[["top", "right"]].set_visible(False)
+    style.powers_of_two(axis)
+    style.bare(axis)
     axis.tick_params(labelbottom=True)
 
 
 def _draw_grid(axis: Axes, panel: Panel, strip: float) -> None:
     """The format's positive values as ticks below the axis, or as a band where they are many."""
     f = panel.format
-    values = f.values() if f.bits <= _MAX_GRID_BITS else np.array([])
-    positive = values[values > 0]
+    grid = f.values() if f.bits <= _MAX_GRID_BITS else np.array([])
+    positive = grid[grid > 0]
     bottom, top = -0.85 * strip, -0.2 * strip
     if 0 < positive.size <= _MAX_TICKS:
         places = np.log2(positive) - math.log2(panel.unit)
-        axis.vlines(places, bottom, top, color=_GRID, linewidth=0.8)
+        axis.vlines(places, bottom, top, color=style.GRID, linewidth=0.8)
         return
     low, high = panel.log2(f.min_subnormal), panel.log2(f.max)
-    axis.fill_between([low, high], bottom, top, color=_GRID, alpha=0.35, linewidth=0)
+    axis.fill_between([low, high], bottom, top, color=style.GRID, alpha=0.35, linewidth=0)
 
 
 def _caption(panel: Panel) -> str:
@@ -180,7 +190,7 @@ def _caption(panel: Panel) -> str:
     exact = "exact" if e.relative_mse == 0 else f"SQNR {e.sqnr_db:.1f} dB"
     largest = f"{f.max:g}" if f.max < 1e6 else f"{f.max:.3g}"
     shares = [f"{percent(e.flushed)} become zero", f"{percent(e.clipped)} beyond {largest}"]
-    return f"{f.name}:  " + ",  ".join([exact, *shares])
+    return f"{panel.name or f.name}:  " + ",  ".join([exact, *shares])
 
 
 def _legend(figure: Figure, panel: Panel) -> None:
@@ -190,6 +200,6 @@ def _legend(figure: Figure, panel: Panel) -> None:
 
     handles: list[Artist] = [Patch(color=zone[1], label=zone[0]) for zone in _zones(panel)]
     handles.append(
-        Line2D([], [], color=_GRID, marker="|", linestyle="", markersize=9, label=_VALUES)
+        Line2D([], [], color=style.GRID, marker="|", linestyle="", markersize=9, label=_VALUES)
     )
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False)
