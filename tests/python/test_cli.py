@@ -21,7 +21,7 @@ import pytest
 pytest.importorskip("typer")
 pytest.importorskip("rich")
 
-from lowp import _cli_app, _cli_error, _cli_formats, _cli_show, readers
+from lowp import _cli_app, _cli_error, _cli_formats, _cli_show, _targets, readers
 from typer.testing import CliRunner
 
 
@@ -86,12 +86,27 @@ def test_version_prints_the_version_of_the_package() -> None:
 def test_formats_lists_every_registered_format_once() -> None:
     code, out, _ = run("formats")
     assert code == 0
-    data = run_json("formats")
+    data = run_json("formats")["formats"]
     assert [entry["name"] for entry in data] == list(lowp.formats())
     for entry in data:
         assert entry["name"] in out
         assert entry["bits"] == lowp.format(entry["name"]).bits
         assert entry["source"]
+
+
+def test_formats_lists_every_block_format_with_its_bits_a_value() -> None:
+    code, out, _ = run("formats")
+    assert code == 0
+    data = run_json("formats")["block_formats"]
+    assert [entry["name"] for entry in data] == list(lowp.block_formats())
+    x = np.ones((128, 1024), np.float32)
+    for entry in data:
+        assert entry["name"] in out
+        assert entry["source"] in out
+        if entry["bits_per_value"] is not None:
+            bits = lowp.encode(x, entry["name"]).bits_per_value
+            assert entry["bits_per_value"] == pytest.approx(bits, abs=0.001)
+    assert next(e for e in data if e["name"] == "mxfp4")["bits_per_value"] == 4.25
 
 
 def test_tables_in_files_are_not_cut_at_80_columns() -> None:
@@ -125,6 +140,28 @@ def test_info_of_every_format_shows_codes_that_decode_to_what_they_are_called(na
     assert ("NaN" in codes) == f.has_nan
     assert ("infinity" in codes) == f.has_inf
     assert ("zero" in codes) == f.has_zero
+
+
+@pytest.mark.parametrize("name", [*lowp.block_formats(), "mxfp4/rceil/16", "{-1,0,1}/8/ue5m3/amax"])
+def test_info_of_block_formats_shows_every_field(name: str) -> None:
+    block = lowp.block_format(name)
+    code, out, _ = run("info", name)
+    assert code == 0
+    assert block.scale.name in out
+    data = run_json("info", name)
+    assert data["name"] == block.name
+    assert set(data["fields"]) == set(block.fields)
+    for field in block.fields:
+        assert field in out or field == "outer_format"
+
+
+def test_values_of_a_block_format_are_those_of_its_elements() -> None:
+    assert run_json("values", "mxfp4") == run_json("values", "float4_e2m1fn")
+    data = run_json("values", "nf4")
+    assert [row["value"] for row in data] == lowp.block_format("nf4").element.tolist()
+    assert (data[15]["hex"], data[15]["binary"]) == ("0xf", "1111")
+    assert len(run_json("values", "nf4", "--limit", "3")) == 3
+    assert "elements of nf4" in run("values", "nf4")[1]
 
 
 def test_values_lists_every_code_of_a_small_format_in_order() -> None:
@@ -227,6 +264,28 @@ def test_nan_into_a_format_without_nan_is_refused() -> None:
     assert "float4_e2m1fn has no NaN" in fails("convert", "nan", "--to", "float4_e2m1fn")
 
 
+@pytest.mark.parametrize("name", lowp.block_formats())
+def test_convert_takes_the_numbers_as_one_row_of_blocks(name: str) -> None:
+    numbers = ["0.3", "5", "-2", "1e-3"]
+    rows = run_json("convert", *numbers, "--to", name)
+    x = np.array([[float(n) for n in numbers]])
+    tensor = lowp.encode(x, name)
+    assert [row["value"] for row in rows] == tensor.decode()[0].tolist()
+    assert [row["code"] for row in rows] == tensor.element_codes()[0].tolist()
+    outer = tensor.outer_scale[0] if tensor.outer_scale.size else 1.0
+    assert rows[0]["scale"] == pytest.approx(tensor.scale_values()[0, 0] * outer, rel=1e-12)
+
+
+def test_convert_shows_scales_beside_scalar_formats_without() -> None:
+    code, out, err = run("convert", "0.3", "--to", "mxfp4", "--to", "e4m3fn")
+    assert code == 0, err
+    assert "scale" in out
+    assert "scale" not in run("convert", "0.3", "--to", "e4m3fn")[1]
+    assert run_json("convert", "nan", "1", "--to", "mxfp4")[0]["value"] == "nan"
+    assert "saturate" in fails("convert", "1", "--to", "mxfp4", "--saturation", "propagate")
+    assert "finite" in fails("convert", "1", "--to", "mxfp4", "--saturation", "finit")
+
+
 # ---- error ---------------------------------------------------------------------------------------
 
 
@@ -264,6 +323,62 @@ def test_error_shows_the_worst_tensors_and_a_total_a_format(model: Path) -> None
 def test_error_compares_four_formats_where_none_is_named(model: Path) -> None:
     report = run_json("error", str(model))
     assert [f["format"] for f in report["formats"]] == list(_cli_error.DEFAULT_FORMATS)
+
+
+@pytest.mark.parametrize("name", lowp.block_formats())
+def test_error_measures_block_formats_as_lowp_error_does(name: str, model: Path) -> None:
+    (section,) = run_json("error", str(model), "--format", name)["formats"]
+    bits = []
+    with readers.open_tensors(model) as file:
+        for row in section["tensors"]:
+            x = file.load(row["tensor"])
+            x = x.reshape(1, -1) if x.ndim == 1 else x
+            e = lowp.error(x, name)
+            assert str(row["sqnr_db"]) == str(e.sqnr_db)
+            assert (row["flushed"], row["clipped"]) == (e.flushed, e.clipped)
+            assert row["code_entropy"] == e.code_entropy
+            assert row["bits_per_value"] == lowp.encode(x, name).bits_per_value
+            bits.append(row["bits_per_value"] * x.size)
+    assert section["bits_per_value"] == pytest.approx(sum(bits) / 2205)
+
+
+def test_error_shows_scalar_and_block_formats_in_one_table(model: Path) -> None:
+    how = ("--format", "mxfp4", "--format", "e4m3fn", "--format", "nf4")
+    code, out, err = run("error", str(model), *how, "--scale", "tensor")
+    assert code == 0, err
+    total = out[out.index("total of") :]
+    assert "block formats with their own" in total
+    for text in ("mxfp4", "float8_e4m3fn", "nf4"):
+        assert text in total
+    assert "saturate" in fails("error", str(model), *how, "--saturation", "none")
+    assert "mxfp5" in fails("error", str(model), "--format", "mxfp5")
+
+
+def test_slabs_of_a_large_tensor_give_the_measures_of_the_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "x.npy"
+    np.save(path, np.random.default_rng(1).standard_normal((300, 60)).astype(np.float32))
+    formats = ("--format", "mxfp4", "--format", "nvfp4_16x16", "--format", "deepseek_128x128")
+    whole = run_json("error", str(path), *formats)["formats"]
+    monkeypatch.setattr(_targets, "_SLAB", 1000)
+    for before, after in zip(whole, run_json("error", str(path), *formats)["formats"], strict=True):
+        assert after["total"]["sqnr_db"] == pytest.approx(before["total"]["sqnr_db"], rel=1e-12)
+        assert after["total"]["clipped"] == before["total"]["clipped"]
+
+
+def test_pictures_of_block_formats_are_in_units_of_their_scales(
+    model: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "x.png"
+    plot = ("--plot", str(picture), "--exclude", "wide*")
+    assert run("error", str(model), "--format", "mxfp4", "--format", "nvfp4", *plot)[0] == 0
+    assert picture.stat().st_size > 10_000
+    mixed = ("--format", "mxfp4", "--format", "e4m3fn")
+    assert "--scale tensor" in fails("error", str(model), *mixed, *plot)
+    assert run("error", str(model), *mixed, *plot, "--scale", "tensor")[0] == 0
+    assert "codebooks" in fails("error", str(model), "--format", "nf4", *plot)
 
 
 def test_include_exclude_and_min_size_choose_tensors(model: Path) -> None:
@@ -452,12 +567,14 @@ def test_only_none_reads_as_zero_percent_and_only_all_as_a_hundred() -> None:
 # ---- the documentation ---------------------------------------------------------------------------
 
 
-def documented() -> list[tuple[str, str]]:
-    """Each command of docs/cli.md with the output that it says."""
+def documented() -> list[list[tuple[str, str]]]:
+    """The commands of docs/cli.md with the outputs that it says, those of a block together."""
     text = Path(__file__).resolve().parents[2].joinpath("docs", "cli.md").read_text()
     blocks = [block.split("```")[0] for block in text.split("```console\n")[1:]]
-    parts = [part for block in blocks for part in block.split("$ lowp ")[1:]]
-    return [(part.partition("\n")[0], part.partition("\n")[2]) for part in parts]
+    return [
+        [(part.partition("\n")[0], part.partition("\n")[2]) for part in block.split("$ lowp ")[1:]]
+        for block in blocks
+    ]
 
 
 def absent(package: str) -> bool:
@@ -468,12 +585,17 @@ def absent(package: str) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("command", "said"), documented(), ids=lambda text: text[:40])
-def test_every_command_of_the_documentation_prints_what_it_says(command: str, said: str) -> None:
-    arguments = shlex.split(command)
-    if missing := [word for word in arguments if word.startswith("package:") and absent(word)]:
-        pytest.skip(f"{missing} is not installed")
-    code, out, err = run(*arguments)
-    assert code == 0, err
-    lines = [line.rstrip() for line in out.strip("\n").splitlines()]
-    assert "\n".join(lines).strip("\n") == said.strip("\n")
+@pytest.mark.parametrize("block", documented(), ids=lambda block: block[0][0][:40])
+def test_every_command_of_the_documentation_prints_what_it_says(
+    block: list[tuple[str, str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command, said in block:
+        arguments = shlex.split(command)
+        packages = [word for word in arguments if word.startswith("package:")]
+        if missing := [word for word in packages if absent(word)]:
+            pytest.skip(f"{missing} is not installed")
+        code, out, err = run(*arguments)
+        assert code == 0, err
+        lines = [line.rstrip() for line in out.strip("\n").splitlines()]
+        assert "\n".join(lines).strip("\n") == said.strip("\n")
