@@ -1,5 +1,5 @@
 // encode to codes, decode from them, pack and unpack.
-#include "data.hpp"
+#include "limits.hpp"
 #include "lowp/pack.hpp"
 
 namespace {
@@ -64,12 +64,9 @@ void unpack(benchmark::State& state, const lowp::format& f) {
     count(state, n);
 }
 
-void add(const std::string& name, auto&& function) {
-    auto* const b = benchmark::RegisterBenchmark(name.c_str(), function);
-    for (const std::int64_t n : sizes) b->Arg(n);
-}
-
 const int registered = [] {
+    add_limits<float>();
+    add_limits<double>();
     for (const char* const name :
          {"float8_e4m3fn", "float8_e5m2", "float6_e3m2fn", "float4_e2m1fn"}) {
         const lowp::format f = lowp::parse_format(name);

@@ -1,7 +1,7 @@
 """lowp against its peers from Python, with pytest-benchmark: `python -m pytest bench/peers.py`.
 
 One table for each task and size; the figures in brackets are the ratio to the fastest. Peers that
-are not installed are skipped; slow ones get a part of the array. float8_e4m3fn, one thread.
+are not installed are skipped; slow ones get a part of the array. One thread.
 """
 
 from __future__ import annotations
@@ -60,6 +60,56 @@ def pychop_run(task: str) -> Run:
     return run
 
 
+def lowp_blocks(task: str) -> Run:
+    name = task.split()[0]
+    if task.endswith("encode"):
+        return lambda x: lowp.encode(x, name, threads=1)
+    return lambda x: lowp.quantize(x, name, threads=1)
+
+
+def gfloat_blocks(task: str) -> Run:
+    gfloat = pytest.importorskip("gfloat")
+    info = pytest.importorskip("gfloat.formats").format_info_mxfp4_e2m1
+
+    def run(x: Any) -> Any:
+        return [
+            gfloat.quantize_block(info, block, gfloat.compute_scale_amax)
+            for block in x.reshape(-1, 32)
+        ]
+
+    return run
+
+
+def pychop_blocks(task: str) -> Run:
+    quantize = pytest.importorskip("pychop").mx_quantize
+    return lambda x: quantize(x, "mxfp4_e2m1", block_size=32)
+
+
+def microxcaling_blocks(task: str) -> Run:
+    torch = pytest.importorskip("torch")
+    quantize = pytest.importorskip("mx.mx_ops")._quantize_mx
+    torch.set_num_threads(1)
+    how = {"scale_bits": 8, "elem_format": "fp4_e2m1", "axes": [-1], "block_size": 32}
+    return lambda x: quantize(torch.from_numpy(x), **how)
+
+
+def torchao_blocks(task: str) -> Run:
+    torch = pytest.importorskip("torch")
+    torch.set_num_threads(1)
+    if task.startswith("nvfp4"):
+        tensor = pytest.importorskip("torchao.prototype.mx_formats.nvfp4_tensor")
+
+        def two_levels(x: Any) -> Any:
+            y = torch.from_numpy(x).reshape(-1, 32)
+            scale = tensor.per_tensor_amax_to_scale(y.abs().max())
+            return tensor.nvfp4_quantize(y, 16, scale)
+
+        return two_levels
+    to_mx = pytest.importorskip("torchao.prototype.mx_formats.mx_tensor").to_mx
+    fp4 = torch.float4_e2m1fn_x2
+    return lambda x: to_mx(torch.from_numpy(x).reshape(-1, 32), fp4, 32)
+
+
 TASKS: dict[str, dict[str, Callable[[str], Run]]] = {
     "quantize": {
         "lowp": lowp_run,
@@ -71,6 +121,14 @@ TASKS: dict[str, dict[str, Callable[[str], Run]]] = {
     "stochastic": {"lowp": lowp_run, "gfloat": gfloat_run, "pychop": pychop_run},
     "encode": {"lowp": lowp_run, "ml_dtypes": ml_dtypes_run},
     "decode": {"lowp": lowp_run, "ml_dtypes": ml_dtypes_run},
+    "mxfp4": {
+        "lowp": lowp_blocks,
+        "pychop": pychop_blocks,
+        "gfloat": gfloat_blocks,
+        "microxcaling": microxcaling_blocks,
+    },
+    "mxfp4 encode": {"lowp": lowp_blocks, "torchao": torchao_blocks},
+    "nvfp4 encode": {"lowp": lowp_blocks, "torchao": torchao_blocks},
 }
 
 
@@ -81,7 +139,7 @@ def shortened(run: Run, x: Any) -> Any:
     start = time.perf_counter()
     run(part)
     seconds = (time.perf_counter() - start) * x.size / part.size
-    return x if seconds < LONGEST else x[: max(part.size, int(x.size * LONGEST / seconds))]
+    return x if seconds < LONGEST else x[: max(part.size, int(x.size * LONGEST / seconds)) & ~31]
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -1,8 +1,6 @@
 // quantize for every mode against three limits: memcpy, a loop y = a x, and a plain intrinsics
 // version of the nearest-even kernel that is kept as it is, as an anchor.
-#include <cstring>
-
-#include "data.hpp"
+#include "limits.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -11,44 +9,6 @@
 namespace {
 
 using namespace lowp::bench;
-
-template <class T>
-void copy(benchmark::State& state) {
-    const auto n = static_cast<std::size_t>(state.range(0));
-    const std::vector<T>& x = normal<T>(n);
-    std::vector<T> y(n);
-    for (auto _ : state) {
-        std::memcpy(y.data(), x.data(), n * sizeof(T));
-        benchmark::ClobberMemory();
-    }
-    count(state, n);
-}
-
-#if defined(__x86_64__)
-#define LOWP_BENCH_CLONES \
-    __attribute__((target_clones("avx512f", "avx2", "default"), optimize("O3")))
-#else
-#define LOWP_BENCH_CLONES
-#endif
-
-LOWP_BENCH_CLONES void scale_loop(const float* x, float* y, std::size_t n, float a) {
-    for (std::size_t i = 0; i < n; ++i) y[i] = a * x[i];
-}
-LOWP_BENCH_CLONES void scale_loop(const double* x, double* y, std::size_t n, double a) {
-    for (std::size_t i = 0; i < n; ++i) y[i] = a * x[i];
-}
-
-template <class T>
-void scale(benchmark::State& state) {
-    const auto n = static_cast<std::size_t>(state.range(0));
-    const std::vector<T>& x = normal<T>(n);
-    std::vector<T> y(n);
-    for (auto _ : state) {
-        scale_loop(x.data(), y.data(), n, T{1.5});
-        benchmark::ClobberMemory();
-    }
-    count(state, n);
-}
 
 #if defined(__x86_64__)
 #if defined(__GNUC__) && !defined(__clang__)
@@ -105,16 +65,10 @@ void quantize(benchmark::State& state, const lowp::format& f, const lowp::projec
     count(state, n);
 }
 
-void add(const std::string& name, auto&& function) {
-    auto* const b = benchmark::RegisterBenchmark(name.c_str(), function);
-    for (const std::int64_t n : sizes) b->Arg(n);
-}
-
 template <class T>
 void add_all() {
     const std::string carried = carrier<T>;
-    add("memcpy/" + carried, copy<T>);
-    add("scale/" + carried, scale<T>);
+    add_limits<T>();
     for (const char* const name :
          {"float8_e4m3fn", "float8_e5m2", "float4_e2m1fn", "bfloat16", "float16"}) {
         const lowp::format f = lowp::parse_format(name);
