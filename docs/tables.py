@@ -11,9 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import lowp
+import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-FILES = ["README.md", "docs/formats.md", "docs/rounding.md"]
+FILES = ["README.md", "docs/formats.md", "docs/rounding.md", "docs/blocks.md"]
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -122,12 +123,82 @@ def edges() -> str:
     return markdown(["input", "saturation", *(f"`{n}`" for n in names)], rows)
 
 
+#: What each scale rule does, in words.
+RULES = {
+    "floor": "2^(floor(log2 t) - emax): OCP's; the largest value may be cut off",
+    "ceil": "2^(ceil(log2 t) - emax): never cut off",
+    "even": "as floor, of t rounded to the element's significant bits",
+    "rceil": "2^ceil(log2(t / M)): the smallest power of two that cuts nothing off",
+    "amax": "t / M",
+    "mse": "the least squared error over all scale codes (of up to 8 bits; else as shrink)",
+    "shrink": "the least error to the power of 2.4 over t / M times 1, 0.992, ... 0.208",
+    "four_six": "t / M or 1.5 times that, whichever has the smaller squared error",
+    "mean_abs": "2 mean\\|x\\| / M",
+    "std": "2.92247856 rms(x) / M, made for E2M1",
+    "three_quarters": "as floor, and elements are scaled by 4/3 of it: nothing is cut off",
+}
+
+
+def gaussian() -> np.ndarray:
+    return lowp.quality.samples_of("gaussian", 2**18).astype(np.float32)
+
+
+def rules() -> str:
+    """Every rule, its words, and its error on Gaussian data in MXFP4 and with E4M3 scales."""
+    x = gaussian()
+    rows = []
+    for rule in lowp.SCALE_RULES:
+        errors = [lowp.error(x, f"{block}/{rule}").relative_mse for block in ("mxfp4", "nvfp4")]
+        rows.append([f"`{rule}`", RULES[rule], *(f"{error:.4f}" for error in errors)])
+    return markdown(["rule", "ideal scale", "mxfp4 relMSE", "nvfp4 relMSE"], rows)
+
+
+def block_row(name: str, block: lowp.BlockFormat) -> list[str]:
+    element = block.element.name if isinstance(block.element, lowp.Format) else "codebook"
+    shape = "x".join(map(str, block.shape)) if isinstance(block.shape, tuple) else str(block.shape)
+    outer = block.fields["outer"]
+    scale = block.scale.name + ("" if outer == "none" else f", one float32 a {outer}")
+    tensor = lowp.encode(np.zeros((4096, 4096), np.float32), block)
+    return [
+        f"`{name}`",
+        element,
+        shape,
+        scale,
+        f"`{block.rule}`",
+        f"{tensor.bits_per_value:.4g}",
+        lowp.block_format_sources()[name],
+    ]
+
+
+def presets() -> str:
+    rows = [block_row(name, block) for name, block in lowp.block_formats().items()]
+    return markdown(["name", "element", "block", "scale", "rule", "bits a value", "source"], rows)
+
+
+def short_presets() -> str:
+    x = gaussian()
+    rows = [
+        [
+            *block_row(name, block)[:4],
+            block_row(name, block)[5],
+            f"{lowp.error(x.reshape(512, 512), block).sqnr_db:.1f} dB",
+        ]
+        for name, block in lowp.block_formats().items()
+    ]
+    return markdown(
+        ["name", "element", "block", "scale", "bits a value", "SQNR of Gaussian data"], rows
+    )
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "formats": formats,
     "short_formats": short_formats,
     "saturations": saturations,
     "ties": ties,
     "edges": edges,
+    "rules": rules,
+    "presets": presets,
+    "short_presets": short_presets,
 }
 
 
