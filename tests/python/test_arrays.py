@@ -289,7 +289,7 @@ def test_float32_is_refused_where_it_lacks_the_last_bit_of_the_smallest_normal_n
     ("arguments", "error", "message"),
     [
         ({"rounding": "nearest"}, ValueError, "rounding must be one of nearest_ties_to_even"),
-        ({"rounding": None}, TypeError, "rounding must be a string"),
+        ({"rounding": 0.5}, TypeError, "rounding must be a string"),
         ({"rounding": 1}, TypeError, "rounding"),
         ({"saturation": "yes"}, ValueError, "saturation must be one of none propagate finite"),
         ({"saturation": True}, TypeError, "saturation"),

@@ -198,7 +198,7 @@ GFLOAT = {
     "float6_e3m2fn": gfloat.formats.format_info_ocp_e3m2,
     "float4_e2m1fn": gfloat.formats.format_info_ocp_e2m1,
     "float8_e8m0fnu": gfloat.formats.format_info_ocp_e8m0,
-    "mxint8": gfloat.formats.format_info_ocp_int8,
+    "q1.6": gfloat.formats.format_info_ocp_int8,
 }
 GFLOAT |= {
     info.name: info for info in gfloat.formats.sample_formats if info.name.startswith("p3109")

@@ -397,7 +397,7 @@ def test_the_odds_over_all_random_integers_are_those_of_the_definition(
         ("float8_e4m3fn", 3 * 2.0**-9, 2.0**-9),  # between subnormals
         ("e4m3fn_nosub", 0.0, 2.0**-6),  # below the smallest normal number
         ("float8_e8m0fnu", 1.0, 1.0),
-        ("mxint8", 0.5, 2.0**-6),
+        ("q1.6", 0.5, 2.0**-6),
     ):
         f = lowp.format(name)
         for numerator in range(0, 4 << bits, 3 if bits > 5 else 1):

@@ -158,7 +158,6 @@ def test_aliases_are_understood_but_not_printed(alias: str, name: str) -> None:
         ("flot16", "float16"),
         ("int8 ", "int8"),
         ("FLOAT16", "float16"),
-        ("mxint", "mxint8"),
     ],
 )
 def test_an_unknown_name_gives_the_nearest_names(wrong: str, near: str | None) -> None:
