@@ -249,6 +249,40 @@ py::array_t<std::uint32_t> random_bits(py::ssize_t count, const py::object& seed
 
 }  // namespace
 
+void refuse_other_arguments(py::module_& m, const char* function,
+                            const std::vector<std::string_view>& positional,
+                            const std::vector<std::string_view>& keywords) {
+    const std::string where = std::string(function) + "() ";
+    m.def(function, [where, positional, keywords](const py::args& args, const py::kwargs& given) {
+        for (const auto& [key, value] : given) {
+            const auto word = key.cast<std::string>();
+            std::string_view nearest;
+            std::size_t distance = 4;
+            for (const auto* const list : {&positional, &keywords})
+                for (const std::string_view known : *list) {
+                    if (known == word) distance = 0;
+                    const std::size_t d = detail::edit_distance(word, known);
+                    if (d < distance) {
+                        distance = d;
+                        nearest = known;
+                    }
+                }
+            if (distance == 0) continue;
+            std::string message = where + "has no argument '" + word + "'";
+            if (word == "compat")
+                message += ": it belongs to the format, as 'nvfp4/compat=torchao'";
+            else if (!nearest.empty())
+                message.append("; did you mean '").append(nearest).append("'?");
+            throw py::type_error(message);
+        }
+        std::string names;
+        for (const std::string_view name : positional)
+            names.append(names.empty() ? "" : " and ").append(name);
+        throw py::type_error(where + "takes " + names + ", then arguments by name; got " +
+                             std::to_string(args.size()) + " positional");
+    });
+}
+
 void bind_array(py::module_& m) {
     py::options brief;
     brief.disable_function_signatures();  // the stubs have them
@@ -272,6 +306,14 @@ void bind_array(py::module_& m) {
     m.def("random_bits", &random_bits, py::arg("count"), py::kw_only(), py::arg("seed") = number(0),
           py::arg("stream") = number(0), py::arg("first_index") = number(0),
           py::arg("generator") = philox, random_bits_doc);
+    const std::vector<std::string_view> shared{"rounding", "saturation", "random_bits", "seed",
+                                               "stream",   "generator",  "random",      "axis",
+                                               "scales",   "out",        "threads"};
+    auto of_encode = shared;
+    of_encode.insert(of_encode.end(), {"nan", "packed"});
+    refuse_other_arguments(m, "quantize", {"x", "format"}, shared);
+    refuse_other_arguments(m, "encode", {"x", "format"}, of_encode);
+    refuse_other_arguments(m, "decode", {"codes"}, {"format", "dtype", "out", "threads"});
     m.def(
         "set_threads",
         [](const py::object& n) { default_threads = to_small(n, "threads", 0, 1024); },

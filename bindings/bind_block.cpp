@@ -120,6 +120,14 @@ void hadamard_runs(const plain<T>& x, plain<T>& out, std::size_t size,
     lowp::hadamard<T>(from, to, size, o);
 }
 
+int to_axis(const py::object& axis) {
+    int overflow = 0;
+    const long value = PyLong_AsLongAndOverflow(axis.ptr(), &overflow);
+    if (overflow != 0 || value > 1024 || value < -1024)
+        throw py::value_error("axis must be one of the array's; got " + std::string(py::str(axis)));
+    return static_cast<int>(value);
+}
+
 /// A plain array in a block format, with the format's own rounding; nothing where lowp._blocks must
 /// look at it.
 template <class T>
@@ -135,7 +143,7 @@ std::optional<py::object> quantize_plain_blocks(const py::object& x, const argum
     if (!result) return std::nullopt;
     const block_format f = to_block_format(a.format);
     const std::vector<std::size_t> shape(array.shape(), array.shape() + array.ndim());
-    const block_layout layout = layout_of(f.shape, shape, axis.cast<int>());
+    const block_layout layout = layout_of(f.shape, shape, to_axis(axis));
     block_options o;
     static_cast<options&>(o) = *to_options(a, array);
     const auto to = mutable_view(*result);

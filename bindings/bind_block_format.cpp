@@ -32,11 +32,12 @@ namespace {
 
 // clang-format off
 constexpr const char* block_format_doc =
-    "BlockFormat(element='float4_e2m1fn', scale='float8_e8m0fnu', shape=32, rule='floor', **fields)\n--\n\n"
+    "BlockFormat(element='float4_e2m1fn', scale='float8_e8m0fnu', shape=32, rule=None, **fields)\n--\n\n"
     "A block-scaled format: elements, the scale that a block of them shares, and the rule that finds it.\n\n"
     "element: format, its name, or a sorted list of values (a codebook). scale: format of the scales.\n"
     "shape: k (a block along one axis), (r, c) (tiles of the last two), or \"row\", \"column\", \"tensor\".\n"
-    "rule: one of lowp.SCALE_RULES, or a positive number, the fixed scale. Fields, with the words of\n"
+    "rule: one of lowp.SCALE_RULES, or a positive number, the fixed scale; None: floor for scales that\n"
+    "are powers of two, else amax. Fields, with the words of\n"
     "docs/blocks.md: rounding, scale_rounding, random_bits, outer (\"tensor\", \"row\"), outer_format,\n"
     "outer_fixed, outer_scale_max, nan, infinity, arithmetic, exponents, zero_sign, scale_saturation,\n"
     "zero_scale, min_scale, max_scale, lowest_divisor, statistic, power_of_two, search, error_norm,\n"
@@ -49,9 +50,19 @@ bool is_number(const py::handle& value) {
     return is_int || py::isinstance<py::float_>(value);
 }
 
+double to_double(const py::handle& value) {
+    const double x = PyFloat_AsDouble(value.ptr());
+    if (PyErr_Occurred() != nullptr) {
+        PyErr_Clear();
+        throw py::value_error("a block format's field must be a float64 number; got " +
+                              std::string(py::repr(value)).substr(0, 40));
+    }
+    return x;
+}
+
 std::string text_of(const py::handle& value) {
     if (py::isinstance<py::str>(value)) return value.cast<std::string>();
-    if (is_number(value)) return detail::shortest(value.cast<double>());
+    if (is_number(value)) return detail::shortest(to_double(value));
     if (py::isinstance<format>(value)) return name(value.cast<const format&>());
     throw py::type_error("a block format's field must be a string or a number; got " +
                          std::string(py::str(py::type::of(value))));
@@ -70,6 +81,7 @@ void set_element(block_format& f, const py::object& element) {
             return;
         }
         f.elements = detail::parse_head(text).elements;
+        f.element = block_format{}.element;
         return;
     }
     const auto values =
@@ -80,6 +92,7 @@ void set_element(block_format& f, const py::object& element) {
                              std::string(py::str(py::type::of(element))));
     }
     f.elements = codebook(std::span(values.data(), static_cast<std::size_t>(values.size())));
+    f.element = block_format{}.element;
 }
 
 void set_shape(block_format& f, const py::object& shape) {
@@ -124,7 +137,7 @@ void set_shape(block_format& f, const py::object& shape) {
 
 void set_rule(block_format& f, const py::object& rule) {
     if (py::isinstance<py::str>(rule)) f.rule = find_rule(rule.cast<std::string>());
-    else if (is_number(rule)) f.rule = {.statistic = statistic::none, .gain = rule.cast<double>()};
+    else if (is_number(rule)) f.rule = {.statistic = statistic::none, .gain = to_double(rule)};
     else
         throw py::type_error("rule must be a name or a fixed scale; got " +
                              std::string(py::str(py::type::of(rule))) +
@@ -166,7 +179,8 @@ block_format make_block_format(const py::object& element, const py::object& scal
     set_element(f, element);
     f.scale = to_format(scale);
     set_shape(f, shape);
-    set_rule(f, rule);
+    if (rule.is_none()) f.rule = detail::default_rule(f.scale);
+    else set_rule(f, rule);
     return with_fields(f, fields);
 }
 
@@ -205,7 +219,7 @@ py::dict fields_of(const block_format& f) {
 void bind_class(py::module_& m) {
     py::class_<block_format> c(m, "BlockFormat", py::is_final(), block_format_doc);
     c.def(py::init(&make_block_format), py::arg("element") = "float4_e2m1fn",
-          py::arg("scale") = "float8_e8m0fnu", py::arg("shape") = 32, py::arg("rule") = "floor")
+          py::arg("scale") = "float8_e8m0fnu", py::arg("shape") = 32, py::arg("rule") = py::none())
         .def_property_readonly(
             "name", [](const block_format& f) { return name(f); },
             "Canonical name; lowp.block_format(f.name) == f.")

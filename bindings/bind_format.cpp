@@ -1,10 +1,33 @@
 // lowp.Format and the registry.
+#include <cctype>
 #include <functional>
 #include <unordered_map>
 
 #include "common.hpp"
+#include "lowp/block_formats.hpp"
 
 namespace lowp::python {
+
+namespace {
+
+/// Block presets that begin as a name does, whatever the case and bars: for messages.
+std::string near_presets(std::string_view name) {
+    const auto plain = [](std::string_view text) {
+        std::string word;
+        for (const char c : text)
+            if (c != '_')
+                word.push_back(static_cast<char>(std::tolower(static_cast<unsigned char>(c))));
+        return word;
+    };
+    const std::string wanted = plain(name);
+    std::string found;
+    for (const named_block_format& p : block_presets)
+        if (wanted.size() > 2 && plain(p.name).starts_with(wanted))
+            found.append(" ").append(p.name);
+    return found.empty() ? "" : "; block formats:" + found;
+}
+
+}  // namespace
 
 format to_format(const py::object& object) {
     if (py::isinstance<format>(object)) return object.cast<const format&>();
@@ -21,7 +44,14 @@ format to_format(const py::object& object) {
     const auto found = known.find(name);
     if (found != known.end()) return found->second;
     if (known.size() > 4096) known.clear();  // names may come from outside
-    return known.emplace(name, parse_format(name)).first->second;
+    try {
+        return known.emplace(name, parse_format(name)).first->second;
+    } catch (const std::invalid_argument& error) {
+        if (is_block_format(object))
+            throw py::value_error(
+                "\"" + name + "\" is a block format; this takes a scalar one, as float4_e2m1fn");
+        throw py::value_error(std::string(error.what()) + near_presets(name));
+    }
 }
 
 namespace {

@@ -48,7 +48,7 @@ TEST_CASE("limits are those of the standards") {
         {float6_e2m3fn,      7.5,             1,         0.125,     0,     2,    4},
         {float4_e2m1fn,      6,               1,         0.5,       0,     2,    2},
         {float8_e8m0fnu,     0x1p127,         0x1p-127,  0x1p-127,  -127,  127,  1},
-        {mxint8,             1.984375,        0.015625,  0.015625,  0,     0,    7},
+        {format::fixed_point(1, 6), 1.984375, 0.015625,  0.015625,  0,     0,    7},
         // ml_dtypes, README
         {float8_e4m3,        240,             0x1p-6,    0x1p-9,    -6,    7,    4},
         {float8_e3m4,        15.5,            0.25,      0x1p-6,    -2,    3,    5},
@@ -74,7 +74,7 @@ TEST_CASE("limits are those of the standards") {
         CHECK_NOTHROW(r.f.validate());
     }
     CHECK(int8.lowest() == -128);
-    CHECK(mxint8.lowest() == -2);
+    CHECK(format::fixed_point(1, 6).lowest() == -2);
     CHECK(float8_e8m0fnu.lowest() == 0x1p-127);
     CHECK(format::unsigned_scale(4, 3).lowest() == 0);
     CHECK(float8_e4m3fn.lowest() == -448);

@@ -66,7 +66,7 @@ TEST_CASE("the grammar means what its comment says") {
         {"ue5m3", format::unsigned_scale(5, 3)}, {"e4m3fn_nosub", nosub}, {"e3m2f_nosub_nozero", no_zero},
         {"e5m2b-3_nan2", modified},        {"int8", int8},               {"int2", format::fixed_point(1, 0)},
         {"uint8", format::unsigned_fixed_point(8, 0)}, {"q3.4", format::fixed_point(3, 4)},
-        {"uq4.4", format::unsigned_fixed_point(4, 4)}, {"q1.6", mxint8}, {"q0.7", format::fixed_point(0, 7)},
+        {"uq4.4", format::unsigned_fixed_point(4, 4)}, {"q1.6", format::fixed_point(1, 6)}, {"q0.7", format::fixed_point(0, 7)},
         {"p3109_k8p3se", format::p3109(8, 3)},
         {"p3109_k6p3uf", format::p3109(6, 3, is_unsigned, format::domain::finite)},
     };

@@ -192,7 +192,8 @@ TEST_CASE("two's complement has one value more below zero") {
     CHECK(encode(-1.0F, int8) == 0xFF);
     CHECK(same(both(-0.0F, int8, {}), 0.0F));
     CHECK(same(both(-0.4F, int8, {}), 0.0F));
-    CHECK(both(-1.9921875F, mxint8, {}) == -2);  // a tie between -127/64 and -128/64, which is even
+    // A tie between -127/64 and -128/64, which is even.
+    CHECK(both(-1.9921875F, format::fixed_point(1, 6), {}) == -2);
 }
 
 TEST_CASE("unsigned formats have nothing below zero") {

@@ -99,9 +99,9 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    """lowp.files when it is first used: most programs read and write no files."""
-    if name == "files":
-        return import_module("lowp.files")
+    """lowp.files and lowp.plot when they are first used: most programs need neither."""
+    if name in ("files", "plot"):
+        return import_module(f"lowp.{name}")
     raise AttributeError(f"module 'lowp' has no attribute {name!r}")
 
 

@@ -61,7 +61,8 @@ class BlockTensor:
     codes: uint8, one dimension; packed (each line of the last axis closed up to whole bytes, the
     first code in the lowest bits) or little-endian integers of the fewest bytes. scales: codes of
     the scale format in the shape of the blocks. outer_scale: float64, the second level: empty, one,
-    or one a line. Made by lowp.encode; `t[...]` takes whole blocks; two are equal if all of it is.
+    or one a line. Made by lowp.encode; `t[a:b, c:d]` takes whole blocks, np.asarray(t) decodes; two
+    are equal if all of it is.
     """
 
     __slots__ = ("axis", "codes", "dtype", "format", "outer_scale", "packed", "scales", "shape")
@@ -129,6 +130,23 @@ class BlockTensor:
         return int(_core._block_grid(self.format, list(self.shape), self.axis)[2])
 
     @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        """The decoded values: for NumPy's functions and lowp.error."""
+        if copy is False:
+            raise ValueError("a BlockTensor is decoded into a new array; copy=False cannot be had")
+        values: Array = self.decode()
+        return values if dtype is None else values.astype(dtype)
+
+    @property
     def nbytes(self) -> int:
         """Bytes of codes, scales and outer scales (float32)."""
         return int(self.codes.nbytes + self.scales.nbytes + 4 * self.outer_scale.size)
@@ -144,6 +162,8 @@ class BlockTensor:
 
     def element_codes(self) -> Array:
         """Codes of the elements, one an unsigned integer, in the tensor's shape."""
+        if not self.size:
+            return np.empty(self.shape, _code_dtype(self.format.element_bits))
         bits = self.format.element_bits
         if not self.packed:
             dtype = _code_dtype(bits).newbyteorder("<")
@@ -217,6 +237,8 @@ class BlockTensor:
             start, stop, step = k.indices(size)
             stop = max(start, stop)
             width = self._block_width(axis)
+            if start == stop:  # nothing of the axis: no blocks, wherever that is
+                start = stop = 0
             if step != 1 or start % width or (stop % width and stop != size):
                 raise ValueError(
                     f"axis {axis} has blocks of {width}: slices must begin and end between blocks; "

@@ -64,7 +64,9 @@ def _ideal_scales(x: Array, block: _core.BlockFormat, axis: int, scales: Scales)
     shape = grid(block, x.shape, axis)
     given = scales(blocks_of(x, block, axis=axis)) if callable(scales) else scales
     values = np.asarray(given, dtype=np.float64)
-    if values.size != math.prod(shape):
+    count = math.prod(shape)
+    shapes = [shape, (count,), (count, 1)] if callable(scales) else [shape]
+    if values.shape not in shapes:
         raise ValueError(
             f"scales must have one entry a block, shape {shape}; got shape {values.shape}"
         )
@@ -103,7 +105,9 @@ def quantize(
     at = check_axis(axis, array.ndim)
     plain = _arrays._to_carrier(array)
     ideal = _ideal_scales(plain, block, at, scales)
-    direct = _is_target(out, plain)
+    direct = _is_target(out, plain) and not any(
+        np.may_share_memory(out, given) for given in (rest["random"], ideal) if given is not None
+    )
     y = out if direct else np.empty_like(plain, subok=False)
     _core._block_quantize(plain, y, block, at, scales=ideal, **_options(array, **rest))
     return out if direct else _arrays._result(_arrays._from_carrier(y, array.dtype), x, out)

@@ -230,33 +230,37 @@ def _converted(
     axis = layout.axis if isinstance(layout, Blocks) else -1
     parts = _targets.slabs(shape, plan.target(), axis, plan.rounding)
     for values in file.rows(name, parts):
-        if isinstance(layout, Blocks):
-            x = values if values.dtype == np.float64 else values.astype(np.float32, copy=False)
-            yield (
-                x,
-                lowp.encode(
-                    x,
-                    layout.format,
-                    axis=layout.axis,
-                    packed=layout.packed,
-                    seed=plan.seed,
-                    stream=stream,
-                ),
-            )
-        elif isinstance(layout, Codes):
-            x = carried(values, layout.format)
-            try:
-                codes = lowp.encode(
-                    x,
-                    layout.format,
-                    rounding=plan.rounding,
-                    saturation="finite",
-                    seed=plan.seed,
-                    stream=stream,
-                )
-            except ValueError as error:
-                raise ValueError(f"{file.path}: tensor {name!r}: {error}") from None
-            yield x, CodeTensor(layout.format, codes, dtype)
+        try:
+            yield _encoded(values, layout, dtype, plan, stream)
+        except ValueError as error:  # noqa: PERF203 (a slab at a time)
+            raise ValueError(f"{file.path}: tensor {name!r}: {error}") from None
+
+
+def _encoded(
+    values: Floats, layout: Layout, dtype: str, plan: Plan, stream: int
+) -> tuple[Floats, BlockTensor | CodeTensor]:
+    if isinstance(layout, Blocks):
+        x = values if values.dtype == np.float64 else values.astype(np.float32, copy=False)
+        tensor = lowp.encode(
+            x,
+            layout.format,
+            axis=layout.axis,
+            packed=layout.packed,
+            seed=plan.seed,
+            stream=stream,
+        )
+        return x, tensor
+    assert isinstance(layout, Codes)
+    x = carried(values, layout.format)
+    codes = lowp.encode(
+        x,
+        layout.format,
+        rounding=plan.rounding,
+        saturation="finite",
+        seed=plan.seed,
+        stream=stream,
+    )
+    return x, CodeTensor(layout.format, codes, dtype)
 
 
 def _compared(x: Floats, part: BlockTensor | CodeTensor) -> Sums:

@@ -95,7 +95,7 @@ class BlockFormat:
         element: str | Format | Sequence[float] | NDArray[Any] = "float4_e2m1fn",
         scale: str | Format = "float8_e8m0fnu",
         shape: int | str | tuple[int, int] = 32,
-        rule: str | float = "floor",
+        rule: str | float | None = None,
         **fields: str | float | Format,
     ) -> None: ...
     @property

@@ -17,7 +17,8 @@
 namespace lowp {
 
 /// How blocks are worked on; `source`, `first_index` and `random` as for arrays, an element's index
-/// being that in C order. Stochastic rounding of scales takes block b's word of stream ^ 2^63.
+/// being that in C order. Stochastic rounding of scales takes block b's word of stream ^ 2^63, b counted from 0
+/// in every call.
 struct block_options : options {
     detail::given_scales given = {};  ///< `ideals`: scales to round into the scale format
 };
@@ -40,8 +41,15 @@ void check_blocks(const char* verb, const block_format& f, const block_layout& l
     if (l.size() != elements)
         fail(where + "the layout has " + std::to_string(l.size()) + " elements, the array " +
              std::to_string(elements));
-    if (l.block_rows == 0 || l.block_columns == 0)
-        fail(where + "blocks must have elements; use layout_of, which turns 0 into all of an axis");
+    if (l.block_rows == 0 || l.block_columns == 0 || !has_blocks_of(l, f.shape))
+        fail(where + "the layout must have the format's blocks; got " +
+             std::to_string(l.block_rows) + " by " + std::to_string(l.block_columns) +
+             ": make it by layout_of(format.shape, shape)");
+    for (const double factor :
+         {f.rule.gain, f.rule.post_gain, f.outer.fixed > 0 ? f.outer.fixed : 1})
+        if (!(factor <= std::numeric_limits<T>::max() && factor >= std::numeric_limits<T>::min()))
+            fail(where + "gain, post_gain and a fixed outer scale must be normal numbers of " +
+                 carrier_name<T>() + "; got " + std::to_string(factor));
     const auto check_given = [&](const auto& given, std::size_t wanted, const char* what) {
         if (!given) return;
         if (given->size() != wanted && !(given->size() == 1 && what[0] == 'o'))

@@ -121,6 +121,30 @@ struct block_format {
         };
         if (scale.is_twos_complement || scale.exponent_bits == 0)
             fail("scale must be a floating-point format; got one with exponent_bits 0");
+        // No block aims at scales so large that their product with the element is beyond the outer one.
+        if (outer.per != granularity::none && outer.fixed == 0 &&
+            element_max() * scale_max() > outer.format.max())
+            fail(
+                "the scale format's largest value leaves no room for an outer scale: set "
+                "outer.scale_max, the largest block scale aimed at");
+        if (edges.exponents == exponents::logarithm &&
+            ((rule.power_of_two != power_of_two::floor &&
+              rule.power_of_two != power_of_two::rceil) ||
+             rule.gain != 1 || outer.per != granularity::none))
+            fail(
+                "edges.exponents = logarithm is of the rules floor and rceil without gain and "
+                "outer "
+                "scale; use bits");
+        const bool names_axes =
+            shape == block_shape{1, 0} || shape == block_shape{0, 1} || shape == block_shape{0, 0};
+        if (!names_axes && (shape.rows == 0 || shape.columns == 0))
+            fail("shape: only rows {1, 0}, columns {0, 1} and the tensor {0, 0} span axes");
+        constexpr double largest = std::numeric_limits<double>::max();
+        if (!(edges.zero_scale <= largest))
+            fail("edges.zero_scale must be finite; got " + std::to_string(edges.zero_scale));
+        if (!(edges.lowest_divisor >= 0 && edges.lowest_divisor <= largest))
+            fail("edges.lowest_divisor must be 0 or positive and finite; got " +
+                 std::to_string(edges.lowest_divisor));
         if (edges.min_scale < 0 || !(edges.max_scale > edges.min_scale))
             fail("edges.min_scale must be 0 or more and below max_scale");
         if (outer.per == granularity::row && shape.rows != 1)
@@ -164,6 +188,17 @@ struct block_layout {
     friend constexpr bool operator==(const block_layout&, const block_layout&) = default;
 };
 
+/// Whether a layout has the blocks of a shape.
+[[nodiscard]] constexpr bool has_blocks_of(const block_layout& l, const block_shape& s) {
+    const auto fits = [](std::size_t block, std::size_t wanted, std::size_t whole) {
+        return block == (wanted == 0 || wanted > whole ? std::max<std::size_t>(whole, 1) : wanted);
+    };
+    if (s.rows == 0 && s.columns == 0)
+        return l.count * l.rows <= 1 && fits(l.block_columns, 0, l.columns);
+    if (l.is_upright) return s.rows == 1 && fits(l.block_rows, s.columns, l.rows);
+    return fits(l.block_rows, s.rows, l.rows) && fits(l.block_columns, s.columns, l.columns);
+}
+
 /// The layout of an array of a shape. axis: that of a {1, k} block, negative from the end; tiles lie
 /// on the last two axes, and {0, 0} spans the array. Throws std::invalid_argument for an axis out of
 /// range, or tiles on fewer than two axes.
@@ -174,7 +209,8 @@ struct block_layout {
     };
     const auto axes = static_cast<int>(shape.size());
     std::size_t size = 1;
-    for (const std::size_t n : shape) size *= n;
+    for (const std::size_t n : shape)
+        if (__builtin_mul_overflow(size, n, &size)) fail("the array has 2^64 elements or more");
     if (axes == 0) return {1, 1, 1, 1, 1};
     if (axis < -axes || axis >= axes)
         fail("axis must be between " + std::to_string(-axes) + " and " + std::to_string(axes - 1) +

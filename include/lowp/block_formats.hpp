@@ -2,6 +2,7 @@
 // other libraries. A new preset is one line.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <charconv>
 #include <cmath>
@@ -11,6 +12,8 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <type_traits>
+#include <vector>
 
 #include "lowp/block_format.hpp"
 #include "lowp/formats.hpp"
@@ -101,6 +104,11 @@ inline constexpr std::array<std::string_view, 5> compat_names{"ocp", "microxcali
             if (is_mx) f.rule = {.power_of_two = power_of_two::floor};
             break;
         case compat::microxcaling:
+            if (!is_mx || f.outer.per != granularity::none)
+                throw std::invalid_argument(
+                    "lowp::with_compat: microxcaling has power-of-two scales without an outer "
+                    "scale "
+                    "only; use ocp or torchao");
             f.rule = {.power_of_two = power_of_two::floor};
             f.rounding = rounding::nearest_ties_to_away;
             e.exponents = exponents::logarithm;
@@ -236,7 +244,11 @@ inline bool set_field(block_format& f, std::string_view key, std::string_view te
         if constexpr (std::is_enum_v<field_type>) field = to_enum<field_type>(key, names, text);
         else if constexpr (std::is_integral_v<field_type>) {
             const double x = to_number(key, text);
-            field = x >= 0 && x <= 64 && x == std::floor(x) ? static_cast<field_type>(x) : -1;
+            if (!(x >= 1 && x <= 32 && x == std::floor(x)))
+                throw std::invalid_argument("lowp::block_format: " + std::string(key) +
+                                            " must be between 1 and 32; got " +
+                                            std::string(text));
+            field = static_cast<field_type>(x);
         } else field = to_number(key, text);
     });
     if (key == "outer_format") f.outer.format = parse_format(text);
@@ -283,6 +295,7 @@ inline codebook parse_codebook(std::string_view text) {
     std::array<double, codebook::capacity + 1> values{};
     std::size_t count = 0;
     text = text.substr(1, text.size() - 2);
+    if (text.ends_with(',')) to_number("a codebook's last value", "");
     while (!text.empty() && count < values.size()) {
         const std::size_t comma = text.find(',');
         values.at(count++) = to_number("a codebook's value", text.substr(0, comma));
@@ -328,7 +341,7 @@ inline block_format parse_head(std::string_view head) {
             for (const named_block_format& p : block_presets) message.append(" ").append(p.name);
             throw std::invalid_argument(message +
                                         "; others start with an element's format, as "
-                                        "float4_e2m1fn/16/float8_e4m3fn/amax");
+                                        "float4_e2m1fn/16/ue5m3/amax");
         }
     }
     return f;
@@ -360,6 +373,28 @@ inline void parse_part(block_format& f, std::string_view part) {
         throw std::invalid_argument("\"" + shown(part) +
                                     "\" is no part of a block format's name: " + known_parts());
     }
+}
+
+/// The rule where none is named: OCP's for powers of two, else amax / M.
+[[nodiscard]] constexpr scale_rule default_rule(const format& scale) {
+    if (scale.mantissa_bits > 0) return {};
+    return {.power_of_two = power_of_two::floor};
+}
+
+/// When a part of a name is read.
+enum class stage : std::uint8_t { parts, compat, fields };
+
+[[nodiscard]] inline bool is_rule(std::string_view part) {
+    if (part.starts_with("fixed=")) return true;
+    for (const named_rule& r : scale_rules)
+        if (r.name == part) return true;
+    return false;
+}
+
+[[nodiscard]] inline stage stage_of(std::string_view part) {
+    if (part.starts_with("compat=")) return stage::compat;
+    const bool is_field = part.find('=') != std::string_view::npos && !part.starts_with("fixed=");
+    return is_field ? stage::fields : stage::parts;
 }
 
 }  // namespace detail
@@ -409,13 +444,27 @@ inline void parse_part(block_format& f, std::string_view part) {
 ///     part    32, 16x16, row, column, tensor; a scale's format name; a rule's name; fixed=0.5;
 ///             compat=torchao; key=value with the keys of the fields
 /// mxfp4/rceil, float4_e2m1fn/16/ue5m3/amax, nvfp4/rounding=stochastic_a. An element alone is an MX
-/// block of 32 with E8M0 scales by floor. Throws std::invalid_argument that says which part is wrong.
+/// block of 32 with E8M0 scales by floor; another scale without a rule goes by amax if it has mantissa
+/// bits. The order of parts does not matter. Throws std::invalid_argument that says which part is wrong.
 [[nodiscard]] inline block_format parse_block_format(std::string_view text) {
-    const std::size_t slash = text.find('/');
-    block_format f = detail::parse_head(text.substr(0, slash));
-    while (text.find('/') != std::string_view::npos) {
-        text = text.substr(text.find('/') + 1);
-        detail::parse_part(f, text.substr(0, text.find('/')));
+    std::vector<std::string_view> parts;
+    for (std::size_t begin = 0; begin <= text.size();) {
+        const std::size_t end = std::min(text.find('/', begin), text.size());
+        parts.push_back(text.substr(begin, end - begin));
+        begin = end + 1;
+    }
+    block_format f = detail::parse_head(parts.front());
+    const format scale = f.scale;
+    bool has_rule = false;
+    // What a compatible behaviour depends on comes first, single fields last, wherever they stand.
+    for (const auto stage : {detail::stage::parts, detail::stage::compat, detail::stage::fields}) {
+        for (std::size_t i = 1; i < parts.size(); ++i) {
+            if (detail::stage_of(parts[i]) == stage) detail::parse_part(f, parts[i]);
+            has_rule = has_rule || detail::is_rule(parts[i]);
+        }
+        // A scale that can be more than a power of two is not left at one unless asked for.
+        if (stage == detail::stage::parts && !has_rule && f.scale != scale)
+            f.rule = detail::default_rule(f.scale);
     }
     f.validate();
     return f;

@@ -11,6 +11,7 @@
 #include <stdexcept>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace lowp {
@@ -26,7 +27,8 @@ enum class statistic : std::uint8_t { amax, mean_abs, rms, none };
 /// Source: OCP MX 1.0, 6.3 (floor); torchao, ScaleCalculationMode; arXiv 2506.08027 (rceil).
 enum class power_of_two : std::uint8_t { none, floor, ceil, even, rceil };
 
-/// Which scales are tried besides the ideal one; the block's smallest error wins, the first of equals.
+/// Which scales are tried besides the ideal one; the block's smallest error, of elements rounded to
+/// nearest even, wins, the first of equals. NaN and infinities do not count.
 ///     four_six  the ideal scale and 1.5 times it: the largest value at M or at M / 1.5
 ///     shrink    the ideal scale times 1, 0.992, ... 0.208: GPTQ's grid of 100
 ///     all       every positive code of a scale format of up to 8 bits, else as shrink
@@ -119,8 +121,8 @@ public:
     /// Value of a quantum's scale: elements are x / scale(). 1 before the first amax.
     [[nodiscard]] float scale() const { return scale_; }
 
-    /// Records the amax of a step; the next scale follows. An amax of 0, infinity or NaN leaves the
-    /// scale as it is where no other step of the history counts.
+    /// Records the amax of a step; the next scale follows. It stays as it is while the largest of the
+    /// history is 0, infinite or NaN: as in Transformer Engine, one such step holds it for all of it.
     void observe(float amax) {
         std::rotate(history_.rbegin(), history_.rbegin() + 1, history_.rend());
         history_.front() = amax;
@@ -128,12 +130,18 @@ public:
         if (take_ == take::max)
             for (const float a : history_) chosen = a > chosen || std::isnan(a) ? a : chosen;
         if (chosen > 0 && std::isfinite(chosen))
-            scale_ = std::ldexp(static_cast<float>(chosen / max_), margin_);
+            scale_ =
+                std::clamp(std::ldexp(static_cast<float>(chosen / max_), margin_),
+                           std::numeric_limits<float>::min(), std::numeric_limits<float>::max());
     }
 
     /// Past amaxes, the latest first; what a checkpoint keeps, with scale().
     [[nodiscard]] const std::vector<float>& history() const { return history_; }
     void restore(std::vector<float> history, float scale) {
+        if (!(scale > 0 && std::isfinite(scale)))
+            throw std::invalid_argument(
+                "lowp::delayed_scaling: scale must be positive and finite; got " +
+                std::to_string(scale));
         if (history.size() != history_.size())
             throw std::invalid_argument("lowp::delayed_scaling: history must have " +
                                         std::to_string(history_.size()) + " entries; got " +

@@ -39,11 +39,13 @@ def block_formats(
     shape = draw(st.sampled_from((1, 2, 3, 7, 8, 16, 32, 100, "row", "tensor")))
     return lowp.BlockFormat(
         element,
-        draw(st.sampled_from(scales)),
+        scale := draw(st.sampled_from(scales)),
         shape,
         draw(st.sampled_from(rules)),
         rounding=draw(st.sampled_from(roundings)),
         outer=draw(st.sampled_from(("none", "none", "tensor"))),
+        # Wide scale formats leave no room for an outer scale of their largest value.
+        outer_scale_max=min(256.0, lowp.format(scale).max),
     )
 
 

@@ -65,7 +65,8 @@ def test_encode_inverts_decode_for_all_that_decode_gives(name: str) -> None:
     f = tensor.format
     if tensor.outer_scale.size:
         f = f.replace(outer_fixed=float(tensor.outer_scale[0]))
-    again = lowp.encode(tensor.decode(), f, scales=tensor.scale_values())
+    outer = tensor.outer_scale[0] if tensor.outer_scale.size else 1.0
+    again = lowp.encode(tensor.decode(), f, scales=tensor.scale_values() * outer)
     assert np.array_equal(again.scales, tensor.scales)
     assert np.array_equal(again.codes, tensor.codes)
 
@@ -235,7 +236,7 @@ def test_bad_arguments_are_refused(verb: Any) -> None:
         ({"rounding": "stochastic_a", "random": [1]}, ValueError, "random must have the shape"),
         ({"scales": np.ones(3)}, ValueError, r"a block, shape \(2, 1\); got shape \(3,\)"),
         ({"scales": 1.0}, ValueError, r"one entry a block, shape \(2, 1\); got shape \(\)"),
-        ({"scales": [1, -1]}, ValueError, "must be finite and not negative; got -1"),
+        ({"scales": [[1], [-1]]}, ValueError, "must be finite and not negative; got -1"),
         ({"scales": [1, math.nan]}, ValueError, "must be finite and not negative; got nan"),
         ({"scales": [1, math.inf]}, ValueError, "must be finite and not negative; got inf"),
         ({"scales": lambda b: b.max()}, ValueError, "one entry a block"),
@@ -286,8 +287,10 @@ def test_given_scales_take_the_rules_place_and_are_rounded() -> None:
     x = np.random.default_rng(7).normal(size=(4, 64)).astype(np.float32)
     for name in ("mxfp4", "nvfp4", "fp4_ue5m3_16", "fp8_row", "mxfp4/2x8", "nvfp4/outer=row"):
         own = lowp.encode(x, name)
-        assert lowp.encode(x, name, scales=own.scale_values()) == own
-        assert_same_bits(lowp.quantize(x, name, scales=own.scale_values().ravel()), own.decode())
+        outer = own.outer_scale.reshape(-1, 1) if own.outer_scale.size else np.ones((1, 1))
+        whole = own.scale_values() * outer
+        assert lowp.encode(x, name, scales=whole) == own
+        assert_same_bits(lowp.quantize(x, name, scales=whole), own.decode())
         seen: list[Array] = []
 
         def rule(blocks: Array, seen: list[Array] = seen) -> Array:
@@ -296,8 +299,9 @@ def test_given_scales_take_the_rules_place_and_are_rounded() -> None:
 
         got = lowp.encode(x, name, scales=rule)
         assert np.array_equal(seen[0], lowp.blocks_of(x, name))
-        ideal = np.abs(seen[0]).max(1) / 5
-        want = lowp.quantize(ideal.astype(np.float64), own.format.scale, saturation="finite")
+        ideal = (np.abs(seen[0]).max(1) / np.float32(5)).reshape(own.scales.shape)
+        ideal = (ideal / outer.astype(np.float32)).astype(np.float64).ravel()
+        want = lowp.quantize(ideal, own.format.scale, saturation="finite")
         assert_same(got.scale_values().ravel(), want.astype(np.float64))
         assert_same_bits(lowp.quantize(x, name, scales=rule), got.decode())
 
@@ -330,7 +334,8 @@ class Model:
         chosen = amax if self.take == "most_recent" else float(np.max(self.history))
         if 0 < chosen < math.inf:
             quotient = np.float32(np.float64(chosen) / self.top)
-            self.scale = float(np.ldexp(quotient, self.margin))
+            limits = np.finfo(np.float32)
+            self.scale = float(np.clip(np.ldexp(quotient, self.margin), limits.tiny, limits.max))
 
 
 @pytest.mark.parametrize("take", ["max", "most_recent"])

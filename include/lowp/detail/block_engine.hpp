@@ -28,8 +28,9 @@ enum class packing : std::uint8_t { loose, dense };
 
 /// Scales given by the caller instead of worked out.
 struct given_scales {
-    std::optional<std::span<const double>> ideals = {};  ///< one a block, in C order
-    std::optional<std::span<const double>> outer = {};   ///< one, or one a line
+    std::optional<std::span<const double>> ideals =
+        {};  ///< one a block, in C order, outer scale included
+    std::optional<std::span<const double>> outer = {};  ///< one, or one a line
 };
 
 template <class T>
@@ -51,6 +52,7 @@ public:
           words_(f.element_projection(), options_, table),
           scale_options_(o) {
         scale_options_.random.reset();
+        scale_options_.first_index = 0;  // counts elements; scales are counted from the first block
         scale_options_.source.stream ^= std::uint64_t{1} << 63;
         totals_.kind = kind_of(f);
         totals_.post_gain = static_cast<T>(f.rule.post_gain);
@@ -119,7 +121,7 @@ public:
         put_outer(p, outer.scales, s);
         if (given_.ideals) {
             for (std::size_t b = 0; b < p.blocks(); ++b)
-                s.ideals[b] = static_cast<T>((*given_.ideals)[p.first_block + b]);
+                s.ideals[b] = static_cast<T>((*given_.ideals)[p.first_block + b]) / s.outer[b];
             scan(x, p, s, threads);
             for (std::size_t b = 0; b < p.blocks(); ++b)
                 if (std::isnan(s.statistics[b])) s.ideals[b] = s.statistics[b];

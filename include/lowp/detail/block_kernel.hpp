@@ -75,7 +75,8 @@ template <class L>
     const auto bits = [](T x) { return L::set(__builtin_bit_cast(typename carrier<T>::word, x)); };
     const bool is_te = c.arithmetic == arithmetic::transformer_engine;
     const bool is_quotient = c.power_of_two == power_of_two::none;
-    auto ideal = L::product(L::quotient(statistic, outer), bits(c.gain));
+    auto ideal = is_te ? L::product(statistic, outer) : L::quotient(statistic, outer);
+    ideal = L::product(ideal, bits(c.gain));
     if (is_te && (is_quotient || c.power_of_two == power_of_two::rceil))
         ideal = L::product(statistic, L::product(outer, bits(c.reciprocal)));
     else if (is_quotient && c.arithmetic == arithmetic::model_optimizer)

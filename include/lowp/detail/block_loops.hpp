@@ -167,7 +167,9 @@ struct over_blocks {
             eight_doubles of_q;
             load_eight(x + i, count, d);
             load_eight(q + i, count, of_q);
-            d -= of_q;
+            // NaN and infinity are not what a scale is chosen for.
+            const auto is_finite = d - d == eight_doubles{};
+            d = is_finite ? d - of_q : eight_doubles{};
         };
         const auto sum = [&](const auto& of) {
             sum_blocks(n, c, errors, [&](std::size_t i, std::size_t count, eight_doubles& d) {

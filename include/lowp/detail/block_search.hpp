@@ -19,7 +19,7 @@ namespace lowp::detail {
 template <class T, class Measure>
 class scale_search {
 public:
-    /// s: a panel with ideal scales and statistics; totals_per_scale: outer scale times post gain.
+    /// s: a panel with ideal scales and statistics; outer: its blocks' outer scales.
     scale_search(const block_format& f, const panel_scales<T>& s, std::size_t blocks,
                  const T* outer, const Measure& measure)
         : format_(f), first_(s.ideals), best_(s.ideals), blocks_(blocks), measure_(measure) {
@@ -37,8 +37,13 @@ public:
 
     /// The ideal scale times a factor.
     void try_factor(double factor) {
-        for (std::size_t b = 0; b < blocks_; ++b)
-            candidates_[b] = first_[b] * static_cast<T>(factor);
+        const block_edges& e = format_.edges;
+        for (std::size_t b = 0; b < blocks_; ++b) {
+            const T wanted = first_[b] * static_cast<T>(factor);
+            candidates_[b] = std::isnan(wanted) ? wanted
+                                                : std::clamp(wanted, static_cast<T>(e.min_scale),
+                                                             static_cast<T>(e.max_scale));
+        }
         measure_(candidates_.data(), errors_.data());
         for (std::size_t b = 0; b < blocks_; ++b)
             if (errors_[b] < least_[b]) take(b);
@@ -50,7 +55,7 @@ public:
             const double factor = 1 - 0.008 * i;
             bool can_win = false;
             for (std::size_t b = 0; b < blocks_; ++b)
-                can_win = can_win || !loses(b, static_cast<double>(first_[b]) * factor);
+                can_win = can_win || !loses(b, rounded_up(static_cast<double>(first_[b]) * factor));
             if (!can_win) return;
             try_factor(factor);
         }
@@ -79,8 +84,9 @@ private:
     [[nodiscard]] bool open_downward(const converter<T>& scale, code_type lowest, code_type d) {
         bool any = false;
         for (std::size_t b = 0; b < blocks_; ++b) {
-            const bool is_left = ideal_[b] >= lowest + d;
+            bool is_left = ideal_[b] >= lowest + d;
             candidates_[b] = is_left ? scale.decode(ideal_[b] - d) : first_[b];
+            is_left = is_left && is_within_limits(b);
             is_open_[b] = is_left && is_wanted(b) && !loses(b, static_cast<double>(candidates_[b]));
             any = any || is_open_[b];
         }
@@ -91,13 +97,25 @@ private:
     [[nodiscard]] bool open_upward(const converter<T>& scale, code_type highest, code_type d) {
         bool any = false;
         for (std::size_t b = 0; b < blocks_; ++b) {
-            const bool is_left = ideal_[b] + d <= highest;
+            bool is_left = ideal_[b] + d <= highest;
             candidates_[b] = is_left ? scale.decode(ideal_[b] + d) : first_[b];
+            is_left = is_left && is_within_limits(b);
             const bool was_zero = d > 1 && is_all_zero(b, candidates_[b] / 2);
             is_open_[b] = is_left && is_wanted(b) && !was_zero;
             any = any || is_open_[b];
         }
         return any;
+    }
+
+    [[nodiscard]] bool is_within_limits(std::size_t b) const {
+        const auto s = static_cast<double>(candidates_[b]);
+        return s >= format_.edges.min_scale && s <= format_.edges.max_scale;
+    }
+
+    // No rounding into the scale format gives more.
+    [[nodiscard]] double rounded_up(double scale) const {
+        const double step = format::power_of_two(-format_.scale.mantissa_bits);
+        return scale * (1 + step) + format_.scale.min_positive();
     }
 
     [[nodiscard]] bool is_wanted(std::size_t b) const {
