@@ -237,8 +237,8 @@ def test_bad_arguments_are_refused(verb: Any) -> None:
         ({"scales": np.ones(3)}, ValueError, r"a block, shape \(2, 1\); got shape \(3,\)"),
         ({"scales": 1.0}, ValueError, r"one entry a block, shape \(2, 1\); got shape \(\)"),
         ({"scales": [[1], [-1]]}, ValueError, "must be finite and not negative; got -1"),
-        ({"scales": [1, math.nan]}, ValueError, "must be finite and not negative; got nan"),
-        ({"scales": [1, math.inf]}, ValueError, "must be finite and not negative; got inf"),
+        ({"scales": [[1], [math.nan]]}, ValueError, "must be finite and not negative; got nan"),
+        ({"scales": [[1], [math.inf]]}, ValueError, "must be finite and not negative; got inf"),
         ({"scales": lambda b: b.max()}, ValueError, "one entry a block"),
         ({"out": np.empty(3)}, ValueError, "out"),
     ]  # fmt: skip
