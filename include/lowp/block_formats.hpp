@@ -386,9 +386,8 @@ enum class stage : std::uint8_t { parts, compat, fields };
 
 [[nodiscard]] inline bool is_rule(std::string_view part) {
     if (part.starts_with("fixed=")) return true;
-    for (const named_rule& r : scale_rules)
-        if (r.name == part) return true;
-    return false;
+    return std::any_of(scale_rules.begin(), scale_rules.end(),
+                       [part](const named_rule& r) { return r.name == part; });
 }
 
 [[nodiscard]] inline stage stage_of(std::string_view part) {
