@@ -246,8 +246,7 @@ inline bool set_field(block_format& f, std::string_view key, std::string_view te
             const double x = to_number(key, text);
             if (!(x >= 1 && x <= 32 && x == std::floor(x)))
                 throw std::invalid_argument("lowp::block_format: " + std::string(key) +
-                                            " must be between 1 and 32; got " +
-                                            std::string(text));
+                                            " must be between 1 and 32; got " + std::string(text));
             field = static_cast<field_type>(x);
         } else field = to_number(key, text);
     });
