@@ -376,6 +376,7 @@ private:
     [[nodiscard]] long double error(std::size_t b, const candidate& c) const {
         long double sum = 0;
         for (std::size_t k = 0; k < map_.blocks[b].size(); ++k) {
+            if (!std::isfinite(x_[map_.blocks[b][k]])) continue;
             const auto difference =
                 static_cast<double>(x_[map_.blocks[b][k]]) - static_cast<double>(c.values[k]);
             const double a = std::fabs(difference);
