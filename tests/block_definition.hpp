@@ -293,7 +293,7 @@ private:
     [[nodiscard]] std::uint32_t scale_random(std::size_t b) const {
         random_source source = o_.source;
         source.stream ^= std::uint64_t{1} << 63;
-        return source(o_.first_index + b) >> (32 - f_.random_bits);
+        return source(b) >> (32 - f_.random_bits);
     }
     [[nodiscard]] std::uint32_t element_random(std::size_t i) const {
         return o_.random ? (*o_.random)[i] : o_.source(o_.first_index + i) >> (32 - f_.random_bits);

@@ -112,8 +112,7 @@ TEST_CASE_TEMPLATE("tiles, whole axes and the whole array", T, float, double) {
         for (const block_shape& s :
              {block_shape{2, 2}, block_shape{3, 5}, block_shape{16, 16}, block_shape{4, 33},
               block_shape{33, 4}, block_shape{7, 1}, block_shape{128, 128}, block_shape{2, 1100},
-              block_shape{0, 0}, block_shape{0, 1}, block_shape{1, 0}, block_shape{0, 16},
-              block_shape{16, 0}}) {
+              block_shape{0, 0}, block_shape{0, 1}, block_shape{1, 0}}) {
             check_shape<T>(f, s, {1, 1}, -1, d);
             check_shape<T>(f, s, {37, 50}, -1, d);
             check_shape<T>(f, s, {2, 17, 35}, -1, d);

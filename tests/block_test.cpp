@@ -184,6 +184,8 @@ TEST_CASE_TEMPLATE("every preset with each library's edges is what the definitio
     dice d(9);
     for (const named_block_format& p : block_presets)
         for (std::size_t i = 0; i < compat_names.size(); ++i) {
+            if (static_cast<compat>(i) == compat::microxcaling && p.format.scale != float8_e8m0fnu)
+                continue;
             const block_format f = with_compat(p.format, static_cast<compat>(i));
             if (f.shape.rows != 1 || f.shape.columns > 64) continue;
             const std::size_t k = f.shape.columns == 0 ? 32 : f.shape.columns;

@@ -138,6 +138,9 @@ std::vector<double> encode(std::span<const T> x, const block_memory& to, const b
     const int bits = f.element_bits();
     if (to.is_packed && bits > 8)
         detail::fail("lowp::encode: packed codes have up to 8 bits; got " + std::to_string(bits));
+    if (o.nan_code && *o.nan_code >> bits != 0)
+        detail::fail("lowp::encode: nan_code must be a code of " + std::to_string(bits) +
+                     " bits; got " + std::to_string(*o.nan_code));
     const detail::block_engine<T> engine(f, l, o, detail::loops_of<Isa>(o), o.given);
     const auto outer = engine.outer_scales(x.data());
     const int scale_bytes = detail::code_bytes(f.scale.bits());

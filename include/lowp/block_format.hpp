@@ -35,7 +35,7 @@ struct outer_scale {
     granularity per = granularity::none;
     lowp::format format = float32;
     double fixed = 0;      ///< 0: from amax
-    double scale_max = 0;  ///< largest block scale aimed at; 0: the scale format's largest
+    double scale_max = 0;  ///< largest block scale aimed at; 0: the scale format's largest, or 1
 
     friend constexpr bool operator==(const outer_scale&, const outer_scale&) = default;
 };
@@ -104,9 +104,12 @@ struct block_format {
     [[nodiscard]] constexpr projection scale_projection() const {
         return {scale_rounding, edges.scale_saturation, random_bits};
     }
-    /// Block scales aimed at reach up to here, where there is a second level.
+    /// Block scales aimed at reach up to here, where there is a second level: to 1 where the format's
+    /// largest one leaves no room for it.
     [[nodiscard]] constexpr double scale_max() const {
-        return outer.scale_max > 0 ? outer.scale_max : scale.max();
+        if (outer.scale_max > 0) return outer.scale_max;
+        const bool has_room = scale.max() <= outer.format.max() / 0x1p32;
+        return has_room ? scale.max() : 1;
     }
 
     /// Throws std::invalid_argument where fields contradict each other, naming the field.
@@ -121,12 +124,6 @@ struct block_format {
         };
         if (scale.is_twos_complement || scale.exponent_bits == 0)
             fail("scale must be a floating-point format; got one with exponent_bits 0");
-        // No block aims at scales so large that their product with the element is beyond the outer one.
-        if (outer.per != granularity::none && outer.fixed == 0 &&
-            element_max() * scale_max() > outer.format.max())
-            fail(
-                "the scale format's largest value leaves no room for an outer scale: set "
-                "outer.scale_max, the largest block scale aimed at");
         if (edges.exponents == exponents::logarithm &&
             ((rule.power_of_two != power_of_two::floor &&
               rule.power_of_two != power_of_two::rceil) ||

@@ -116,8 +116,10 @@ inline constexpr std::array<std::string_view, 5> compat_names{"ocp", "microxcali
             e.scale_saturation = saturation::none;  // a scale beyond 2^127 is NaN
             e.min_scale = f.scale.min_positive();
             // Its INT8 leaves -2 out.
-            if (f.element.is_twos_complement)
-                f.element = format::finite(0, f.element.mantissa_bits);
+            if (f.element.is_twos_complement) {
+                f.element.is_twos_complement = false;
+                f.element.has_neg_zero = true;
+            }
             break;
         case compat::torchao:
             e.infinity = infinity_policy::number;

@@ -78,13 +78,12 @@ private:
                                    const projection& p, std::uint32_t random) {
         using enum rounding;
         const bool away_is_up = low + high > 0;
-        const double below = x - low;
-        const double above = high - x;
         const bool lower_is_even = lower % 2 == 0;
+        const int side = side_of_middle(x, low / 2, high / 2);
         switch (p.rounding) {
-            case nearest_ties_to_even: return below > above || (below == above && !lower_is_even);
-            case nearest_ties_to_away: return below > above || (below == above && away_is_up);
-            case nearest_ties_to_zero: return below > above || (below == above && !away_is_up);
+            case nearest_ties_to_even: return side > 0 || (side == 0 && !lower_is_even);
+            case nearest_ties_to_away: return side > 0 || (side == 0 && away_is_up);
+            case nearest_ties_to_zero: return side > 0 || (side == 0 && !away_is_up);
             case toward_zero: return !away_is_up;
             case away_from_zero: return away_is_up;
             case toward_positive: return true;
@@ -93,8 +92,17 @@ private:
             case stochastic_equal: return (random >> 31 != 0) == away_is_up;
             default: break;
         }
-        const double cut = (away_is_up ? below : above) / (high - low);
+        const double cut = (away_is_up ? x - low : high - x) / (high - low);
         return steps_away(cut, p, random) == away_is_up;
+    }
+
+    // Of x - (a + b): the rounded sum, and what its rounding cut off (Knuth's TwoSum).
+    static constexpr int side_of_middle(double x, double a, double b) {
+        const double middle = a + b;
+        if (x != middle) return x > middle ? 1 : -1;
+        const double part = middle - a;
+        const double rest = (a - (middle - part)) + (b - part);
+        return rest < 0 ? 1 : rest > 0 ? -1 : 0;
     }
 
     static constexpr bool steps_away(double cut, const projection& p, std::uint32_t random) {
