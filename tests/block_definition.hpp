@@ -393,9 +393,15 @@ private:
         if (f_.rule.search == search::four_six) tried.push_back(ideal * T{1.5});
         else if (f_.rule.search == search::all && f_.scale.bits() <= 8) {
             for (code_type c = f_.scale.min_positive_code(); c <= f_.scale.max_code(); ++c)
-                tried.push_back(static_cast<T>(spec::decode(c, f_.scale)));
+                if (const double s = spec::decode(c, f_.scale);
+                    s >= f_.edges.min_scale && s <= f_.edges.max_scale)
+                    tried.push_back(static_cast<T>(s));
         } else
             for (int i = 1; i < 100; ++i) tried.push_back(ideal * static_cast<T>(1 - 0.008 * i));
+        for (T& one : tried)
+            one = std::isnan(one) ? one
+                                  : std::clamp(one, static_cast<T>(f_.edges.min_scale),
+                                               static_cast<T>(f_.edges.max_scale));
         bool is_certain = true;
         candidate best;
         long double least = std::numeric_limits<long double>::infinity();

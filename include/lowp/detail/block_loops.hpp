@@ -234,8 +234,8 @@ struct over_blocks {
             auto factor = L::select(is_zero, infinity, used);
             if (p.kind == totals_kind::exact_inverse) factor = L::select(is_zero, zero, inverse);
             if (p.kind == totals_kind::inverse_by_levels)
-                factor =
-                    L::select(is_lowest, inverse, bounded(L::quotient(L::quotient(one, o), s)));
+                factor = L::select(is_lowest, inverse,
+                                   bounded(L::quotient(L::quotient(one, o), L::product(s, gain))));
             if (p.kind == totals_kind::bounded_inverse) factor = bounded(inverse);
             L::store_bits(totals + i, total);
             L::store_bits(factors + i, factor);
