@@ -92,7 +92,7 @@ struct over_blocks {
         for (; (b + L::width) * size <= n; b += L::width) {
             const T* const group = x + b * size;
             const auto found =
-                maxima_of_rows<L>([ group, size ](std::size_t row) __attribute__((always_inline)) {
+                maxima_of_rows<L>([=](std::size_t row) __attribute__((always_inline)) {
                     lanes_word m = magnitudes(group + row * size);
                     for (std::size_t i = L::width; i < size; i += L::width)
                         m = L::larger(m, magnitudes(group + row * size + i));
