@@ -39,7 +39,7 @@ void quantize(benchmark::State& state, const lowp::block_format& f, int threads 
 void encode(benchmark::State& state, const lowp::block_format& f) {
     setting s(static_cast<std::size_t>(state.range(0)), f, 1);
     lowp::block_tensor t = lowp::encode<float>(s.in(), s.format, s.layout, s.options);
-    const lowp::block_memory to{t.codes.data(), t.scales.data(), t.is_packed};
+    const lowp::block_memory to{t.codes.data(), t.scales.data(), t.packing};
     for (auto _ : state) {
         benchmark::DoNotOptimize(lowp::encode<float>(s.in(), to, s.format, s.layout, s.options));
         benchmark::ClobberMemory();

@@ -69,9 +69,10 @@ py::tuple encode_blocks(const plain<T>& x, const block_format& f, int axis, bool
     if (random) c.options.random = std::span(random->data(), size);
     c.options.given.ideals = span_of(scales);
     c.options.nan_code = nan;
-    plain<std::uint8_t> codes(static_cast<py::ssize_t>(code_size(f, c.layout, packed)));
+    const packing how = packed ? packing::dense : packing::loose;
+    plain<std::uint8_t> codes(static_cast<py::ssize_t>(code_size(f, c.layout, how)));
     plain<std::uint8_t> scale_codes(static_cast<py::ssize_t>(scale_size(f, c.layout)));
-    const block_memory to{codes.mutable_data(), scale_codes.mutable_data(), packed};
+    const block_memory to{codes.mutable_data(), scale_codes.mutable_data(), how};
     const std::span<const T> from(x.data(), size);
     std::vector<double> outer;
     {
@@ -88,15 +89,16 @@ void decode_blocks(const plain<std::uint8_t>& codes, const plain<std::uint8_t>& 
                    const plain<double>& outer, plain<T>& out, const block_format& f, int axis,
                    bool packed, int threads) {
     const call c = make_call(f, shape_list(out), axis, {}, threads);
-    if (static_cast<std::size_t>(codes.size()) != code_size(f, c.layout, packed) ||
+    const packing how = packed ? packing::dense : packing::loose;
+    if (static_cast<std::size_t>(codes.size()) != code_size(f, c.layout, how) ||
         static_cast<std::size_t>(scales.size()) != scale_size(f, c.layout))
         throw py::value_error(
-            "codes and scales must have " + std::to_string(code_size(f, c.layout, packed)) +
-            " and " + std::to_string(scale_size(f, c.layout)) + " bytes; got " +
+            "codes and scales must have " + std::to_string(code_size(f, c.layout, how)) + " and " +
+            std::to_string(scale_size(f, c.layout)) + " bytes; got " +
             std::to_string(codes.size()) + " and " + std::to_string(scales.size()));
     // decode only reads through these.
     const block_memory from{const_cast<std::uint8_t*>(codes.data()),
-                            const_cast<std::uint8_t*>(scales.data()), packed};
+                            const_cast<std::uint8_t*>(scales.data()), how};
     const std::span<const double> levels(outer.data(), static_cast<std::size_t>(outer.size()));
     const std::span<T> to(out.mutable_data(), static_cast<std::size_t>(out.size()));
     const py::gil_scoped_release released;

@@ -60,12 +60,13 @@ private:
         }
         const int bits = f_.element_bits();
         const block_tensor t = encode(std::span<const T>(x_), f_, layout_, o_);
-        if (t.is_packed != (bits <= 8)) note(isa, "is_packed");
-        block_tensor loose{f_, layout_, false};
-        loose.codes.resize(code_size(f_, layout_, false));
+        if ((t.packing == packing::dense) != (bits <= 8)) note(isa, "packing");
+        block_tensor loose{f_, layout_, packing::loose};
+        loose.codes.resize(code_size(f_, layout_, packing::loose));
         loose.scales.resize(scale_size(f_, layout_));
-        loose.outer = encode(std::span<const T>(x_),
-                             {loose.codes.data(), loose.scales.data(), false}, f_, layout_, o_);
+        loose.outer =
+            encode(std::span<const T>(x_),
+                   {loose.codes.data(), loose.scales.data(), packing::loose}, f_, layout_, o_);
         if (t.scales != loose.scales) note(isa, "scales of packed codes");
         if (t.outer != std::vector<double>(wanted_.outer.begin(), wanted_.outer.end()) ||
             t.outer != loose.outer)
@@ -74,7 +75,7 @@ private:
             if (wanted_.is_uncertain[i]) continue;
             const code_type code = code_at(loose.codes, bits, i);
             compare(isa, "encode", i, code, wanted_.codes[i]);
-            if (t.is_packed)
+            if (t.packing == packing::dense)
                 compare(isa, "packed", i,
                         packed_at(t.codes, bits, i / layout_.columns, layout_.columns,
                                   i % layout_.columns),

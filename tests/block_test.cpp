@@ -385,7 +385,7 @@ TEST_CASE("contradicting arguments are refused with what, got and limit") {
     const std::vector<double> scales{1, 2, 3};
     o.given.ideals = scales;
     refuses([&] { quantize(in, std::span(y), mxfp4, l, o); },
-            "ideals: scales given must have 2 entries; got 3");
+            "given.ideals must have an entry a block, 2; got 3");
     const std::vector<double> negative{1, -2};
     o.given.ideals = negative;
     refuses([&] { quantize(in, std::span(y), mxfp4, l, o); },
@@ -393,10 +393,44 @@ TEST_CASE("contradicting arguments are refused with what, got and limit") {
     o = {};
     o.given.outer = scales;
     refuses([&] { quantize(in, std::span(y), nvfp4, layout_of(nvfp4.shape, shape), o); },
-            "outer: scales given must have 1 entries; got 3");
+            "outer scales given must have 1 entry; got 3");
+    const std::vector<double> nothing{0};
+    o.given.outer = nothing;
+    refuses([&] { quantize(in, std::span(y), nvfp4, layout_of(nvfp4.shape, shape), o); },
+            "outer scales given must be finite and positive; got 0");
     o = {};
     o.nan_code = code_type{16};
     refuses([&] { (void)encode(in, mxfp4, l, o); }, "nan_code must be a code of 4 bits; got 16");
+}
+
+TEST_CASE("factors that would make NaN of numbers are refused") {
+    const std::vector<float> x(32, 1.0F);
+    std::vector<float> y(32);
+    const auto refuses = [&](const block_format& f, const char* text) {
+        const std::size_t shape[] = {x.size()};
+        CHECK_THROWS_WITH_AS(quantize<float>(x, y, f, layout_of(f.shape, shape)),
+                             doctest::Contains(text), std::invalid_argument);
+    };
+    refuses(parse_block_format("mxfp8_e5m2/gain=1e-37"), "over gain 0.000000 is beyond float32");
+    refuses(parse_block_format("mxfp8_e5m2/post_gain=1e300"), "must be normal numbers of float32");
+    refuses(parse_block_format("fp8_row/post_gain=2/infinity=number"), "set max_scale");
+    refuses(parse_block_format("nvfp4/outer=none/fixed=1e-9/infinity=number"),
+            "is 0 in the scale's format");
+}
+
+TEST_CASE("an infinity over a given scale of zero has no code where the element has no NaN") {
+    std::vector<float> x(32, 1.0F);
+    x[3] = std::numeric_limits<float>::infinity();
+    const std::size_t shape[] = {x.size()};
+    const block_format f = parse_block_format("fp4_ue5m3_32/infinity=number");
+    const std::vector<double> scales{0};
+    block_options o;
+    o.given.ideals = scales;
+    std::vector<float> y(32);
+    quantize<float>(x, y, f, layout_of(f.shape, shape), o);
+    CHECK(std::isnan(y[3]));
+    CHECK(y[2] == 0);
+    CHECK_THROWS_AS((void)encode<float>(x, f, layout_of(f.shape, shape), o), std::invalid_argument);
 }
 
 TEST_CASE("encode refuses a NaN that no code can stand for") {
@@ -434,7 +468,7 @@ TEST_CASE("decode refuses codes and memory that are not the format's") {
     t = encode(std::span<const float>(x), mxfp4, l);
     t.scales.push_back(0);
     refuses(t, "got 32 and 3");
-    t = block_tensor{mxfp4, l, false, std::vector<std::uint8_t>(64, 7),
+    t = block_tensor{mxfp4, l, packing::loose, std::vector<std::uint8_t>(64, 7),
                      std::vector<std::uint8_t>(2, 127)};
     decode(t, std::span(y));
     CHECK(y == std::vector<float>(64, 6.0F));
@@ -442,21 +476,22 @@ TEST_CASE("decode refuses codes and memory that are not the format's") {
     refuses(t, "a code has bits above its format's");
     block_format f = mxfp4;
     f.scale = format::exponent_only(4);
-    t = block_tensor{f, l, false, std::vector<std::uint8_t>(64, 7),
+    t = block_tensor{f, l, packing::loose, std::vector<std::uint8_t>(64, 7),
                      std::vector<std::uint8_t>{7, 16}};
     refuses(t, "a scale has bits above its format's");
     t = encode(std::span<const float>(x), nvfp4, layout_of(nvfp4.shape, shape));
     t.outer.clear();
-    refuses(t, "outer: scales given must have 1 entries; got 0");
+    refuses(t, "outer scales given must have 1 entry; got 0");
     std::vector<float> longer(65);
     CHECK_THROWS_AS(decode(encode(std::span<const float>(x), mxfp4, l), std::span(longer)),
                     std::invalid_argument);
     f = parse_block_format("float16/32");
     std::vector<std::uint8_t> codes(128);
     std::vector<std::uint8_t> scales(2);
-    CHECK_THROWS_WITH_AS(
-        (void)encode(std::span<const float>(x), {codes.data(), scales.data(), true}, f, l),
-        doctest::Contains("packed codes have up to 8 bits; got 16"), std::invalid_argument);
+    CHECK_THROWS_WITH_AS((void)encode(std::span<const float>(x),
+                                      {codes.data(), scales.data(), packing::dense}, f, l),
+                         doctest::Contains("packed codes have up to 8 bits; got 16"),
+                         std::invalid_argument);
 }
 
 TEST_CASE("arrays without elements have no blocks") {

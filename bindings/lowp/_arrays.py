@@ -6,6 +6,7 @@ those itself and comes here with the rest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from operator import index
 from typing import Any
@@ -260,3 +261,27 @@ def unpack(buffer: Any, bits: int, count: int) -> NDArray[np.uint8]:
     if isinstance(buffer, (bytes, bytearray, memoryview)):
         buffer = np.frombuffer(buffer, dtype=np.uint8)
     return _core._unpack(_plain_codes(buffer, "buffer"), index(bits), index(count))
+
+
+def _whole(bits: int) -> int:
+    """The fewest codes that fill whole bytes."""
+    return 8 // math.gcd(8, bits)
+
+
+def pack_lines(codes: Array, bits: int) -> Array:
+    """Each line of the last axis as dense bytes, as BlockTensor has it."""
+    lines = codes.reshape(-1, codes.shape[-1] if codes.ndim else 1)
+    count = lines.shape[1]
+    padded = np.pad(lines, ((0, 0), (0, -count % _whole(bits))))
+    packed = pack(padded, bits).reshape(len(lines), padded.shape[1] * bits // 8)
+    return packed[:, : (count * bits + 7) // 8]
+
+
+def unpack_lines(packed: Array, bits: int, shape: tuple[int, ...]) -> Array:
+    """The codes of such lines, in the tensor's shape."""
+    count = shape[-1] if shape else 1
+    lines = packed.reshape(math.prod(shape[:-1]), (count * bits + 7) // 8)
+    wide = -(-count // _whole(bits)) * _whole(bits)
+    padded = np.pad(lines, ((0, 0), (0, wide * bits // 8 - lines.shape[1])))
+    codes = unpack(padded, bits, len(lines) * wide).reshape(len(lines), wide)
+    return np.ascontiguousarray(codes[:, :count]).reshape(shape)

@@ -43,6 +43,27 @@ def grid(block: _core.BlockFormat, shape: tuple[int, ...], axis: int) -> tuple[i
     return tuple(result)
 
 
+def line_length(block: _core.BlockFormat, shape: tuple[int, ...], axis: int) -> int:
+    """Elements of a line, after which packed codes start anew."""
+    return _core._block_grid(block, list(shape), axis)[2]
+
+
+def outer_count(block: _core.BlockFormat, shape: tuple[int, ...], axis: int) -> int:
+    """Outer scales: none, one of the tensor, or one a line of blocks."""
+    count, rows, columns, _, _, upright = _core._block_grid(block, list(shape), axis)
+    lines = count * (columns if upright else rows)
+    return {"none": 0, "tensor": 1, "row": lines}[block.fields["outer"]]
+
+
+def block_bits(block: _core.BlockFormat, shape: tuple[int, ...], axis: int) -> float:
+    """Bits an element, all scales counted; NaN for an empty tensor."""
+    size = math.prod(shape)
+    if not size:
+        return math.nan
+    scales = math.prod(grid(block, shape, axis)) * block.scale.bits
+    return block.element_bits + (scales + 32 * outer_count(block, shape, axis)) / size
+
+
 def _code_dtype(bits: int) -> np.dtype[Any]:
     return np.dtype(_arrays._code_dtype(bits))
 
@@ -104,30 +125,18 @@ class BlockTensor:
                 f"codes of shape {self.shape} in {self.format} take {wanted} bytes; "
                 f"got {self.codes.size}"
             )
-        outer, needed = self.outer_scale, self._outer_count()
+        outer, needed = self.outer_scale, outer_count(self.format, self.shape, self.axis)
         if outer.size not in {needed, min(needed, 1)}:
             raise ValueError(
                 f"shape {self.shape} in {self.format} has {needed} outer scales; got {outer.size}"
             )
 
-    def _outer_count(self) -> int:
-        """Outer scales: none, one of the tensor, or one a line of blocks."""
-        per = self.format.fields["outer"]
-        if per != "row":
-            return int(per == "tensor")
-        at = self.axis % max(len(self.shape), 1)
-        return math.prod(n for axis, n in enumerate(self.shape) if axis != at)
-
     def _code_bytes(self) -> int:
         bits, size = self.format.element_bits, math.prod(self.shape)
         if not self.packed:
             return size * _code_dtype(bits).itemsize
-        columns = self._columns()
+        columns = line_length(self.format, self.shape, self.axis)
         return size // columns * ((columns * bits + 7) // 8) if size else 0
-
-    def _columns(self) -> int:
-        """Elements of a line, after which packed codes start anew."""
-        return int(_core._block_grid(self.format, list(self.shape), self.axis)[2])
 
     @property
     def ndim(self) -> int:
@@ -154,11 +163,7 @@ class BlockTensor:
     @property
     def bits_per_value(self) -> float:
         """Bits an element, scales counted as the format has them; NaN for an empty tensor."""
-        size = math.prod(self.shape)
-        if not size:
-            return math.nan
-        scales = self.scales.size * self.format.scale.bits + 32 * self.outer_scale.size
-        return self.format.element_bits + scales / size
+        return block_bits(self.format, self.shape, self.axis)
 
     def element_codes(self) -> Array:
         """Codes of the elements, one an unsigned integer, in the tensor's shape."""
@@ -169,16 +174,8 @@ class BlockTensor:
             dtype = _code_dtype(bits).newbyteorder("<")
             whole: Array = self.codes.view(dtype).reshape(self.shape).copy()
             return whole
-        size, columns = math.prod(self.shape), max(self._columns(), 1)
-        lines = (
-            [
-                _arrays.unpack(line, bits, columns)
-                for line in self.codes.reshape(max(size // columns, 1), -1)
-            ]
-            if (columns * bits) % 8
-            else [_arrays.unpack(self.codes, bits, size)]
-        )
-        return np.concatenate(lines).reshape(self.shape) if size else np.empty(self.shape, np.uint8)
+        line = line_length(self.format, self.shape, self.axis)
+        return _arrays.unpack_lines(self.codes, bits, (self.size // line, line)).reshape(self.shape)
 
     def scale_values(self) -> NDArray[np.float64]:
         """Values of the scales, float64, in the shape of the blocks; outer scales are left out."""
@@ -269,23 +266,20 @@ class BlockTensor:
             lines = tuple(n for a, n in enumerate(self.shape) if a != self.axis % len(self.shape))
             taken = tuple(k for a, k in enumerate(keys) if a != self.axis % len(self.shape))
             outer = outer.reshape(lines)[taken]
-        part = BlockTensor.__new__(BlockTensor)
-        part.format, part.shape, part.axis = self.format, shape, self.axis
-        part.dtype, part.packed = self.dtype, self.packed
-        part.scales, part.outer_scale = scales, outer.reshape(-1)
-        bits = self.format.element_bits
-        if self.packed:
-            columns = max(part._columns(), 1)
-            lines_of = codes.reshape(-1, columns)
-            part.codes = (
-                np.concatenate([_arrays.pack(line, bits) for line in lines_of])
-                if codes.size
-                else np.empty(0, np.uint8)
-            )
-        else:
-            little = codes.astype(codes.dtype.newbyteorder("<"))
-            part.codes = np.ascontiguousarray(little).reshape(-1).view(np.uint8)
-        return part
+        if self.packed and codes.size:
+            line = line_length(self.format, shape, self.axis)
+            codes = _arrays.pack_lines(codes.reshape(-1, line), self.format.element_bits)
+        little = codes.astype(codes.dtype.newbyteorder("<"), copy=False)
+        return BlockTensor(
+            self.format,
+            np.ascontiguousarray(little).reshape(-1).view(np.uint8),
+            scales,
+            outer,
+            shape,
+            self.axis,
+            self.dtype,
+            self.packed,
+        )
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, BlockTensor):

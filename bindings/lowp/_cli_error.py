@@ -94,7 +94,8 @@ class Report:
 
 def chosen(file: TensorFile, plan: Plan) -> list[str]:
     """Names of the tensors to measure; ValueError if none is left."""
-    readable = [name for name in file.names if name not in file.skipped]
+    skipped = _skipped(file)
+    readable = [name for name in file.names if name not in skipped]
     names = [name for name in readable if plan.takes(name, file.size(name))]
     if not names:
         raise ValueError(
@@ -112,7 +113,11 @@ def _skipped(file: TensorFile) -> dict[str, str]:
     hint = "codes or scales; lowp convert-model --dequantize makes numbers of them"
     reader = Reader(file.path)
     plain = {name for name, layout in reader.layouts.items() if isinstance(layout, Plain)}
-    return {name: note if name in plain else hint for name, note in file.skipped.items()}
+    return {
+        name: file.skipped.get(name, hint) if name in plain else hint
+        for name in file.names
+        if name not in plain or name in file.skipped
+    }
 
 
 def run(

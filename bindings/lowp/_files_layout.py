@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 import lowp
 
-from . import _core, _targets
-from ._arrays import _code_dtype, pack, unpack
-from ._block_tensor import BlockTensor, grid
+from ._arrays import _code_dtype
+from ._block_tensor import BlockTensor, grid, line_length, outer_count
 from ._readers_core import KINDS, TensorFile, brief
 from .readers import PACKED_BITS
 
@@ -32,10 +31,8 @@ __all__ = [
     "Part",
     "Plain",
     "blocks_of_tensor",
-    "pack_lines",
     "parse_layout",
     "pieces_of_bytes",
-    "unpack_lines",
 ]
 
 #: The metadata entry that says which tensors are in lowp's formats, and its version.
@@ -138,11 +135,11 @@ class Blocks:
 
     def outer_count(self) -> int:
         """Number of outer scales."""
-        return _targets.outer_count(self.format, self.shape, self.axis)
+        return outer_count(self.format, self.shape, self.axis)
 
     def line(self) -> int:
         """Elements of a line, which packed codes close up to whole bytes."""
-        return _core._block_grid(self.format, list(self.shape), self.axis)[2]
+        return line_length(self.format, self.shape, self.axis)
 
     def _first_of_line(self) -> int:
         """The first axis of those that make up a line of packed codes."""
@@ -232,33 +229,6 @@ def blocks_of_tensor(tensor: BlockTensor) -> Blocks:
         is_wide = not np.array_equal(outer.astype(np.float32), outer, equal_nan=True)
     dtype = tensor.dtype.name
     return Blocks(tensor.format, tensor.shape, tensor.axis, dtype, tensor.packed, is_wide)
-
-
-# ---- packed lines --------------------------------------------------------------------------------
-
-
-def _whole(bits: int) -> int:
-    """The fewest codes that fill whole bytes."""
-    return 8 // math.gcd(8, bits)
-
-
-def pack_lines(codes: Array, bits: int) -> Array:
-    """Each line of the last axis as dense bytes, as BlockTensor has it."""
-    lines = codes.reshape(-1, codes.shape[-1] if codes.ndim else 1)
-    count = lines.shape[1]
-    padded = np.pad(lines, ((0, 0), (0, -count % _whole(bits))))
-    packed = pack(padded, bits).reshape(len(lines), padded.shape[1] * bits // 8)
-    return packed[:, : (count * bits + 7) // 8]
-
-
-def unpack_lines(packed: Array, bits: int, shape: Shape) -> Array:
-    """The codes of such lines, in the tensor's shape."""
-    count = shape[-1] if shape else 1
-    lines = packed.reshape(math.prod(shape[:-1]), (count * bits + 7) // 8)
-    wide = -(-count // _whole(bits)) * _whole(bits)
-    padded = np.pad(lines, ((0, 0), (0, wide * bits // 8 - lines.shape[1])))
-    codes = unpack(padded, bits, len(lines) * wide).reshape(len(lines), wide)
-    return np.ascontiguousarray(codes[:, :count]).reshape(shape)
 
 
 def pieces_of_bytes(file: TensorFile, name: str, size: int = 1 << 24) -> Iterator[Array]:

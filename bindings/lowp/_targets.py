@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 import lowp
 
-from . import _core
 from ._arrays import _code_dtype
-from ._block_tensor import BlockTensor, grid
+from ._block_tensor import BlockTensor, block_bits
 
 __all__ = [
     "MAX_CODE_BITS",
@@ -25,7 +24,6 @@ __all__ = [
     "bits_per_value",
     "block_limits",
     "code_count",
-    "outer_count",
     "resolve",
     "slabs",
 ]
@@ -158,22 +156,11 @@ def code_count(target: Target) -> int | None:
     return 2**element.bits if element.bits <= MAX_CODE_BITS else None
 
 
-def outer_count(block: lowp.BlockFormat, shape: tuple[int, ...], axis: int) -> int:
-    """Number of scales of the second level."""
-    count, rows, columns, _, _, upright = _core._block_grid(block, list(shape), axis)
-    lines = count * (columns if upright else rows)
-    return {"none": 0, "tensor": 1, "row": lines}[block.fields["outer"]]
-
-
 def bits_per_value(target: Target, shape: tuple[int, ...], axis: int = -1) -> float:
     """Bits an element of a tensor takes, scales included; NaN for an empty one."""
     if isinstance(target, lowp.Format):
         return float(target.bits)
-    size = math.prod(shape)
-    if not size:
-        return math.nan
-    scales = math.prod(grid(target, shape, axis)) * target.scale.bits
-    return target.element_bits + (scales + 32 * outer_count(target, shape, axis)) / size
+    return block_bits(target, shape, axis)
 
 
 def slabs(

@@ -2,8 +2,10 @@
 // A block's result is that of its elements divided by the block's scale, rounded, and multiplied back.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -17,16 +19,40 @@
 namespace lowp {
 
 /// How blocks are worked on; `source`, `first_index` and `random` as for arrays, an element's index
-/// being that in C order. Stochastic rounding of scales takes block b's word of stream ^ 2^63, b counted from 0
-/// in every call.
+/// being that in C order. Stochastic rounding of scales takes block b's word of stream ^ 2^63, b
+/// counted from 0 in every call.
 struct block_options : options {
-    detail::given_scales given = {};  ///< `ideals`: scales to round into the scale format
+    given_scales given = {};
 };
 
 namespace detail {
 
 [[nodiscard]] constexpr int code_bytes(int bits) {
     return bits <= 8 ? 1 : bits <= 16 ? 2 : bits <= 32 ? 4 : 8;
+}
+
+/// Factors of a format that T cannot work with, where its fields alone are sound.
+template <class T>
+void check_factors(const std::string& where, const block_format& f) {
+    constexpr double most = std::numeric_limits<T>::max();
+    const std::string name = carrier_name<T>();
+    for (const double factor :
+         {f.rule.gain, f.rule.post_gain, f.outer.fixed > 0 ? f.outer.fixed : 1})
+        if (!(factor <= most && factor >= std::numeric_limits<T>::min()))
+            fail(where + "gain, post_gain and a fixed outer scale must be normal numbers of " +
+                 name + "; got " + std::to_string(factor));
+    if (f.rule.statistic != statistic::none && f.element_max() / f.rule.gain > most)
+        fail(where + "the element's largest value over gain " + std::to_string(f.rule.gain) +
+             " is beyond " + name);
+    if (f.edges.infinity != infinity_policy::number) return;
+    // An infinity takes the largest scale, or the fixed one: its block must stay numbers.
+    if (std::min(f.scale.max(), f.edges.max_scale) * f.rule.post_gain > most)
+        fail(where + "the largest scale times post_gain is beyond " + name +
+             ": with infinity=number set max_scale");
+    if (f.rule.statistic == statistic::none &&
+        !(quantize(static_cast<T>(f.rule.gain), f.scale, f.scale_projection()) > 0))
+        fail(where + "the fixed scale " + std::to_string(f.rule.gain) +
+             " is 0 in the scale's format, over which an infinity is no number");
 }
 
 template <class T>
@@ -45,23 +71,22 @@ void check_blocks(const char* verb, const block_format& f, const block_layout& l
         fail(where + "the layout must have the format's blocks; got " +
              std::to_string(l.block_rows) + " by " + std::to_string(l.block_columns) +
              ": make it by layout_of(format.shape, shape)");
-    for (const double factor :
-         {f.rule.gain, f.rule.post_gain, f.outer.fixed > 0 ? f.outer.fixed : 1})
-        if (!(factor <= std::numeric_limits<T>::max() && factor >= std::numeric_limits<T>::min()))
-            fail(where + "gain, post_gain and a fixed outer scale must be normal numbers of " +
-                 carrier_name<T>() + "; got " + std::to_string(factor));
-    const auto check_given = [&](const auto& given, std::size_t wanted, const char* what) {
-        if (!given) return;
-        if (given->size() != wanted && !(given->size() == 1 && what[0] == 'o'))
-            fail(where + what + " must have " + std::to_string(wanted) + " entries; got " +
-                 std::to_string(given->size()));
-        for (const double s : *given)
-            if (!(s >= 0 && s <= std::numeric_limits<T>::max()))
-                fail(where + what + " must be finite and not negative; got " + std::to_string(s));
-    };
-    check_given(o.given.ideals, l.blocks(), "ideals: scales given");
-    check_given(o.given.outer, f.outer.per == granularity::row ? l.lines() : 1,
-                "outer: scales given");
+    check_factors<T>(where, f);
+    if (o.given.ideals && o.given.ideals->size() != l.blocks())
+        fail(where + "given.ideals must have an entry a block, " + std::to_string(l.blocks()) +
+             "; got " + std::to_string(o.given.ideals->size()));
+    const std::size_t lines = f.outer.per == granularity::row ? l.lines() : 1;
+    if (o.given.outer && o.given.outer->size() != 1 && o.given.outer->size() != lines)
+        fail(where + "outer scales given must have 1 entry" +
+             (lines > 1 ? " or " + std::to_string(lines) : std::string()) + "; got " +
+             std::to_string(o.given.outer->size()));
+    constexpr double most = std::numeric_limits<T>::max();
+    for (const double s : o.given.ideals.value_or(std::span<const double>()))
+        if (!(s >= 0 && s <= most))
+            fail(where + "given.ideals must be finite and not negative; got " + std::to_string(s));
+    for (const double s : o.given.outer.value_or(std::span<const double>()))
+        if (!(s > 0 && s <= most))
+            fail(where + "outer scales given must be finite and positive; got " + std::to_string(s));
 }
 
 }  // namespace detail
@@ -77,7 +102,7 @@ void quantize(std::span<const T> x, std::span<T> out, const block_format& f, con
               const block_options& o = {}) {
     detail::check_sizes("quantize", x.size(), out.size());
     detail::check_blocks<T>("quantize", f, l, x.size(), o);
-    const detail::block_engine<T> engine(f, l, o, detail::loops_of<Isa>(o), o.given);
+    const detail::block_engine<T, Isa> engine(f, l, o, detail::loops_of<Isa>(o), o.given);
     const auto outer = engine.outer_scales(x.data());
     engine.for_panels(detail::panels(l), [&](const auto& p, auto& scales, int threads) {
         engine.find_scales(x.data(), p, outer, scales, threads);
@@ -99,7 +124,7 @@ void quantize(std::span<const T> x, std::span<T> out, const block_format& f,
 struct block_tensor {
     block_format format = {};
     block_layout layout = {};
-    bool is_packed = false;
+    lowp::packing packing = packing::loose;
     std::vector<std::uint8_t> codes = {};
     std::vector<std::uint8_t> scales = {};
     std::vector<double> outer = {};  ///< second-level scales: none, one, or one a line
@@ -113,14 +138,14 @@ struct block_tensor {
 struct block_memory {
     std::uint8_t* codes = nullptr;
     std::uint8_t* scales = nullptr;
-    bool is_packed = false;
+    lowp::packing packing = packing::loose;
 };
 
 /// Bytes of the codes of a layout.
 [[nodiscard]] inline std::size_t code_size(const block_format& f, const block_layout& l,
-                                           bool is_packed) {
+                                           packing how) {
     const int bits = f.element_bits();
-    if (is_packed) return l.count * l.rows * packed_size(l.columns, bits);
+    if (how == packing::dense) return l.count * l.rows * packed_size(l.columns, bits);
     return l.size() * static_cast<std::size_t>(detail::code_bytes(bits));
 }
 [[nodiscard]] inline std::size_t scale_size(const block_format& f, const block_layout& l) {
@@ -136,18 +161,19 @@ std::vector<double> encode(std::span<const T> x, const block_memory& to, const b
                            const block_layout& l, const block_options& o = {}) {
     detail::check_blocks<T>("encode", f, l, x.size(), o);
     const int bits = f.element_bits();
-    if (to.is_packed && bits > 8)
+    if (to.packing == packing::dense && bits > 8)
         detail::fail("lowp::encode: packed codes have up to 8 bits; got " + std::to_string(bits));
     if (o.nan_code && *o.nan_code >> bits != 0)
         detail::fail("lowp::encode: nan_code must be a code of " + std::to_string(bits) +
                      " bits; got " + std::to_string(*o.nan_code));
-    const detail::block_engine<T> engine(f, l, o, detail::loops_of<Isa>(o), o.given);
+    const detail::block_engine<T, Isa> engine(f, l, o, detail::loops_of<Isa>(o), o.given);
     const auto outer = engine.outer_scales(x.data());
     const int scale_bytes = detail::code_bytes(f.scale.bits());
     // Runs of packed codes start at whole bytes where lines and panels do; else they are closed up after.
     const detail::panels all(l);
-    const bool packs_runs = to.is_packed && l.columns % 8 == 0 && all.begin_at_bytes();
-    std::vector<std::uint8_t> loose(to.is_packed && !packs_runs ? x.size() : 0);
+    const bool packs_runs =
+        to.packing == packing::dense && l.columns % 8 == 0 && all.begin_at_bytes();
+    std::vector<std::uint8_t> loose(to.packing == packing::dense && !packs_runs ? x.size() : 0);
     std::uint8_t* const codes = loose.empty() ? to.codes : loose.data();
     engine.for_panels(all, [&](const auto& p, auto& scales, int threads) {
         engine.find_scales(x.data(), p, outer, scales, threads);
@@ -155,8 +181,7 @@ std::vector<double> encode(std::span<const T> x, const block_memory& to, const b
                              to.scales + p.first_block * static_cast<std::size_t>(scale_bytes),
                              scale_bytes);
         engine.encode(x.data(), codes, detail::code_bytes(bits),
-                      packs_runs ? detail::packing::dense : detail::packing::loose, p, scales,
-                      threads);
+                      packs_runs ? packing::dense : packing::loose, p, scales, threads);
     });
     for (std::size_t row = 0; !loose.empty() && row < l.count * l.rows; ++row) {
         const std::size_t size = packed_size(l.columns, bits);
@@ -174,10 +199,10 @@ std::vector<double> encode(std::span<const T> x, const block_memory& to, const b
 template <carrier_float T, class Isa = detail::native_isa>
 [[nodiscard]] block_tensor encode(std::span<const T> x, const block_format& f,
                                   const block_layout& l, const block_options& o = {}) {
-    block_tensor t{f, l, f.element_bits() <= 8};
-    t.codes.resize(code_size(f, l, t.is_packed));
+    block_tensor t{f, l, f.element_bits() <= 8 ? packing::dense : packing::loose};
+    t.codes.resize(code_size(f, l, t.packing));
     t.scales.resize(scale_size(f, l));
-    t.outer = encode<T, Isa>(x, {t.codes.data(), t.scales.data(), t.is_packed}, f, l, o);
+    t.outer = encode<T, Isa>(x, {t.codes.data(), t.scales.data(), t.packing}, f, l, o);
     return t;
 }
 
@@ -195,29 +220,30 @@ void decode(const block_memory& from, std::span<const double> outer, std::span<T
     const detail::loop_table& table = detail::loops_of<Isa>(o);
     const code_type last =
         f.elements.empty() ? f.element.code_mask() : (code_type{1} << f.elements.bits()) - 1;
-    const bool is_wide =
-        !from.is_packed && table.any_above(from.codes, detail::code_bytes(bits), last, l.size());
+    const bool is_wide = from.packing == packing::loose &&
+                         table.any_above(from.codes, detail::code_bytes(bits), last, l.size());
     if (is_wide || table.any_above(from.scales, scale_bytes, f.scale.code_mask(), l.blocks()))
         detail::fail("lowp::decode: a " + std::string(is_wide ? "code" : "scale") +
                      " has bits above its format's; was it encoded in this format?");
     const detail::panels all(l);
-    const bool unpacks_runs = from.is_packed && l.columns % 8 == 0 && all.begin_at_bytes();
-    std::vector<std::uint8_t> loose(from.is_packed && !unpacks_runs ? l.size() : 0);
+    const bool unpacks_runs =
+        from.packing == packing::dense && l.columns % 8 == 0 && all.begin_at_bytes();
+    std::vector<std::uint8_t> loose(from.packing == packing::dense && !unpacks_runs ? l.size() : 0);
     for (std::size_t row = 0; !loose.empty() && row < l.count * l.rows; ++row) {
         const std::size_t size = packed_size(l.columns, bits);
         unpack({from.codes + row * size, size}, bits,
                std::span(loose).subspan(row * l.columns, l.columns));
     }
     const std::uint8_t* const codes = loose.empty() ? from.codes : loose.data();
-    const detail::block_engine<T> engine(f, l, with, table, with.given);
+    const detail::block_engine<T, Isa> engine(f, l, with, table, with.given);
     const auto values = engine.outer_scales(nullptr).scales;
     engine.for_panels(all, [&](const auto& p, auto& scales, int threads) {
         engine.decode_scales(p, values,
                              from.scales + p.first_block * static_cast<std::size_t>(scale_bytes),
                              scale_bytes, scales);
         engine.decode(codes, detail::code_bytes(bits),
-                      unpacks_runs ? detail::packing::dense : detail::packing::loose, out.data(), p,
-                      scales, threads);
+                      unpacks_runs ? packing::dense : packing::loose, out.data(), p, scales,
+                      threads);
     });
 }
 
@@ -226,13 +252,13 @@ void decode(const block_tensor& t, std::span<T> out, const block_options& o = {}
     // decode only reads through the pointers.
     auto* const codes = const_cast<std::uint8_t*>(t.codes.data());
     auto* const scales = const_cast<std::uint8_t*>(t.scales.data());
-    if (t.codes.size() != code_size(t.format, t.layout, t.is_packed) ||
+    if (t.codes.size() != code_size(t.format, t.layout, t.packing) ||
         t.scales.size() != scale_size(t.format, t.layout))
         detail::fail("lowp::decode: codes and scales must have " +
-                     std::to_string(code_size(t.format, t.layout, t.is_packed)) + " and " +
+                     std::to_string(code_size(t.format, t.layout, t.packing)) + " and " +
                      std::to_string(scale_size(t.format, t.layout)) + " bytes; got " +
                      std::to_string(t.codes.size()) + " and " + std::to_string(t.scales.size()));
-    decode<T, Isa>({codes, scales, t.is_packed}, t.outer, out, t.format, t.layout, o);
+    decode<T, Isa>({codes, scales, t.packing}, t.outer, out, t.format, t.layout, o);
 }
 
 /// rule(block) for every block of x, its elements in C order: the ideal scales of an own rule, to be

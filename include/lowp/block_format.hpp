@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -195,6 +196,16 @@ struct block_layout {
     if (l.is_upright) return s.rows == 1 && fits(l.block_rows, s.columns, l.rows);
     return fits(l.block_rows, s.rows, l.rows) && fits(l.block_columns, s.columns, l.columns);
 }
+
+/// Codes one an integer, or closed up to dense bytes line by line.
+enum class packing : std::uint8_t { loose, dense };
+
+/// Scales given by the caller instead of worked out.
+struct given_scales {
+    std::optional<std::span<const double>> ideals =
+        {};  ///< to be rounded into the scale format: one a block, in C order, outer scale included
+    std::optional<std::span<const double>> outer = {};  ///< one, or one a line
+};
 
 /// The layout of an array of a shape. axis: that of a {1, k} block, negative from the end; tiles lie
 /// on the last two axes, and {0, 0} spans the array. Throws std::invalid_argument for an axis out of

@@ -68,33 +68,33 @@ inline constexpr std::array<std::array<std::string_view, 2>, 11> aliases{{
 
 namespace detail {
 
-// The value of a registered name, for the constants below; a misspelt name does not compile.
-consteval format registered(std::string_view name) {
-    for (const named_format& entry : registry)
+// The format of a name in a list, for the constants below; a misspelt name does not compile.
+consteval auto registered(const auto& list, std::string_view name) {
+    for (const auto& entry : list)
         if (entry.name == name) return entry.format;
     throw std::invalid_argument("no such name");
 }
 
 }  // namespace detail
 
-inline constexpr format float64 = detail::registered("float64");
-inline constexpr format float32 = detail::registered("float32");
-inline constexpr format tensorfloat32 = detail::registered("tensorfloat32");
-inline constexpr format bfloat16 = detail::registered("bfloat16");
-inline constexpr format float16 = detail::registered("float16");
-inline constexpr format float8_e3m4 = detail::registered("float8_e3m4");
-inline constexpr format float8_e4m3 = detail::registered("float8_e4m3");
-inline constexpr format float8_e5m2 = detail::registered("float8_e5m2");
-inline constexpr format float8_e4m3fn = detail::registered("float8_e4m3fn");
-inline constexpr format float8_e4m3fnuz = detail::registered("float8_e4m3fnuz");
-inline constexpr format float8_e5m2fnuz = detail::registered("float8_e5m2fnuz");
-inline constexpr format float8_e4m3b11fnuz = detail::registered("float8_e4m3b11fnuz");
-inline constexpr format float8_e8m0fnu = detail::registered("float8_e8m0fnu");
-inline constexpr format float6_e2m3fn = detail::registered("float6_e2m3fn");
-inline constexpr format float6_e3m2fn = detail::registered("float6_e3m2fn");
-inline constexpr format float4_e2m1fn = detail::registered("float4_e2m1fn");
-inline constexpr format int8 = detail::registered("int8");
-inline constexpr format int4 = detail::registered("int4");
+inline constexpr format float64 = detail::registered(registry, "float64");
+inline constexpr format float32 = detail::registered(registry, "float32");
+inline constexpr format tensorfloat32 = detail::registered(registry, "tensorfloat32");
+inline constexpr format bfloat16 = detail::registered(registry, "bfloat16");
+inline constexpr format float16 = detail::registered(registry, "float16");
+inline constexpr format float8_e3m4 = detail::registered(registry, "float8_e3m4");
+inline constexpr format float8_e4m3 = detail::registered(registry, "float8_e4m3");
+inline constexpr format float8_e5m2 = detail::registered(registry, "float8_e5m2");
+inline constexpr format float8_e4m3fn = detail::registered(registry, "float8_e4m3fn");
+inline constexpr format float8_e4m3fnuz = detail::registered(registry, "float8_e4m3fnuz");
+inline constexpr format float8_e5m2fnuz = detail::registered(registry, "float8_e5m2fnuz");
+inline constexpr format float8_e4m3b11fnuz = detail::registered(registry, "float8_e4m3b11fnuz");
+inline constexpr format float8_e8m0fnu = detail::registered(registry, "float8_e8m0fnu");
+inline constexpr format float6_e2m3fn = detail::registered(registry, "float6_e2m3fn");
+inline constexpr format float6_e3m2fn = detail::registered(registry, "float6_e3m2fn");
+inline constexpr format float4_e2m1fn = detail::registered(registry, "float4_e2m1fn");
+inline constexpr format int8 = detail::registered(registry, "int8");
+inline constexpr format int4 = detail::registered(registry, "int4");
 
 namespace detail {
 

@@ -13,6 +13,7 @@
 //     scale.hpp          rules: from what is in a block to its scale
 //     codebook.hpp       elements that are a sorted list of values: NF4
 //     block_format.hpp   element, scale, shape, rule and edges together; layouts of arrays
+//     block_presets.hpp  mxfp4, nvfp4 and others; what other libraries do at the edges
 //     block_formats.hpp  names: mxfp4, nvfp4, float4_e2m1fn/16/ue5m3/amax; parse_block_format
 //     block.hpp          quantize, encode and decode of arrays in blocks
 //     hadamard.hpp       the transform that spreads outliers over a block
@@ -25,6 +26,7 @@
 #include "lowp/block.hpp"
 #include "lowp/block_format.hpp"
 #include "lowp/block_formats.hpp"
+#include "lowp/block_presets.hpp"
 #include "lowp/codebook.hpp"
 #include "lowp/codec.hpp"
 #include "lowp/format.hpp"

@@ -28,7 +28,7 @@ enum class statistic : std::uint8_t { amax, mean_abs, rms, none };
 enum class power_of_two : std::uint8_t { none, floor, ceil, even, rceil };
 
 /// Which scales are tried besides the ideal one; the block's smallest error, of elements rounded to
-/// nearest even, wins, the first of equals. NaN and infinities do not count.
+/// nearest even, wins, the first of equals. NaN does not count; with an infinity the ideal scale stays.
 ///     four_six  the ideal scale and 1.5 times it: the largest value at M or at M / 1.5
 ///     shrink    the ideal scale times 1, 0.992, ... 0.208: GPTQ's grid of 100
 ///     all       every positive code of a scale format of up to 8 bits, else as shrink

@@ -3,37 +3,15 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <stdexcept>
 #include <string>
 #include <string_view>
 
 #include "lowp/formats.hpp"
+#include "names.hpp"
 
 namespace {
 
-void require(bool holds, std::string_view text, const char* what) {
-    if (holds) return;
-    std::fprintf(stderr, "\"%.*s\": %s\n", static_cast<int>(text.size()), text.data(), what);
-    std::abort();
-}
-
-void check(std::string_view text) {
-    lowp::format f;
-    try {
-        f = lowp::parse_format(text);
-    } catch (const std::invalid_argument& e) {
-        require(*e.what() != '\0', text, "refused without a message");
-        return;
-    }
-    try {
-        f.validate();
-        const std::string name = lowp::name(f);
-        require(lowp::parse_format(name) == f, text, "its name means another format");
-        require(lowp::name(lowp::parse_format(name)) == name, text, "its name is not stable");
-    } catch (const std::invalid_argument& e) {
-        require(false, text, e.what());
-    }
-}
+void check(std::string_view text) { lowp::fuzz::check_name(text, lowp::parse_format); }
 
 }  // namespace
 

@@ -15,7 +15,7 @@
 namespace lowp::detail {
 
 /// Element conversions of a block format: the kernel's, or those of a codebook.
-template <class T>
+template <class T, class Isa>
 class element_loops {
 public:
     element_loops(const block_format& f, const projection& p, const loop_table& table)

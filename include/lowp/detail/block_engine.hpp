@@ -4,13 +4,10 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
 #include <limits>
-#include <optional>
 #include <span>
 #include <vector>
 
@@ -19,21 +16,12 @@
 #include "lowp/detail/block_elements.hpp"
 #include "lowp/detail/block_panels.hpp"
 #include "lowp/detail/block_search.hpp"
+#include "lowp/detail/block_statistics.hpp"
 #include "lowp/pack.hpp"
 
 namespace lowp::detail {
 
-/// Codes one an integer, or closed up.
-enum class packing : std::uint8_t { loose, dense };
-
-/// Scales given by the caller instead of worked out.
-struct given_scales {
-    std::optional<std::span<const double>> ideals =
-        {};  ///< one a block, in C order, outer scale included
-    std::optional<std::span<const double>> outer = {};  ///< one, or one a line
-};
-
-template <class T>
+template <class T, class Isa>
 class block_engine {
 public:
     using word = typename carrier<T>::word;
@@ -49,6 +37,8 @@ public:
           elements_(format_, format_.element_projection(), table),
           scale_(f.scale, f.scale_projection()),
           rule_(make_scale_plan<T>(f)),
+          statistics_(f, loops_,
+                      o.nan_code.has_value() || (f.elements.empty() && f.element.has_nan())),
           words_(f.element_projection(), options_, table),
           scale_options_(o) {
         scale_options_.random.reset();
@@ -92,11 +82,11 @@ public:
             return o;
         }
         std::vector<word> maxima(count);
-        if (!a_row) maxima[0] = finite_maximum(x, layout_.size(), options_.threads);
+        if (!a_row) maxima[0] = statistics_.finite_maximum(x, layout_.size(), options_.threads);
         else if (!layout_.is_upright)
             for (std::size_t i = 0; i < count; ++i)
-                maxima[i] = finite_maximum(x + i * layout_.columns, layout_.columns, 1);
-        else column_maxima(x, maxima);
+                maxima[i] = statistics_.finite_maximum(x + i * layout_.columns, layout_.columns, 1);
+        else statistics_.column_maxima(x, layout_, maxima);
         for (const word m : maxima) add_outer(m, o);
         return o;
     }
@@ -122,11 +112,15 @@ public:
         if (given_.ideals) {
             for (std::size_t b = 0; b < p.blocks(); ++b)
                 s.ideals[b] = static_cast<T>((*given_.ideals)[p.first_block + b]) / s.outer[b];
-            scan(x, p, s, threads);
-            for (std::size_t b = 0; b < p.blocks(); ++b)
+            statistics_.scan(x, p, s, threads);
+            for (std::size_t b = 0; b < p.blocks(); ++b) {
                 if (std::isnan(s.statistics[b])) s.ideals[b] = s.statistics[b];
+                // An infinity over a scale of 0 is NaN.
+                const bool is_undefined = std::isinf(s.statistics[b]) && s.ideals[b] == 0;
+                if (is_undefined && !statistics_.has_nan_code()) statistics_.lose_nan();
+            }
         } else {
-            scan(x, p, s, threads);
+            statistics_.scan(x, p, s, threads);
             const bool is_te = rule_.arithmetic == arithmetic::transformer_engine;
             if (is_te) put_outer(p, outer.inverses, s);
             loops_.ideals(rule_, s.statistics.data(), s.outer.data(), s.ideals.data(), p.blocks());
@@ -152,7 +146,7 @@ public:
     }
 
     void quantize(const T* x, T* y, const panel& p, const panel_scales<T>& s, int threads) const {
-        for_runs(p, threads, [&](std::size_t k) {
+        for_runs<Isa>(p, threads, [&](std::size_t k) {
             const panel::run r = p.at(k);
             std::array<std::uint32_t, block_chunk> buffer;
             quantize_run(x + r.begin, y + r.begin, r, s, random(r, buffer.data()), elements_);
@@ -164,7 +158,7 @@ public:
     void encode(const T* x, unsigned char* codes, int code_bytes, packing how, const panel& p,
                 const panel_scales<T>& s, int threads) const {
         const auto bits = static_cast<std::size_t>(format_.element_bits());
-        for_runs(p, threads, [&](std::size_t k) {
+        for_runs<Isa>(p, threads, [&](std::size_t k) {
             const panel::run r = p.at(k);
             std::array<std::uint32_t, block_chunk> buffer;
             const std::uint32_t* const bits_of_run = random(r, buffer.data());
@@ -184,7 +178,7 @@ public:
     void decode(const unsigned char* codes, int code_bytes, packing how, T* y, const panel& p,
                 const panel_scales<T>& s, int threads) const {
         const auto bits = static_cast<std::size_t>(format_.element_bits());
-        for_runs(p, threads, [&](std::size_t k) {
+        for_runs<Isa>(p, threads, [&](std::size_t k) {
             const panel::run r = p.at(k);
             std::array<std::uint8_t, block_chunk> bytes;
             const unsigned char* from = codes + r.begin * static_cast<std::size_t>(code_bytes);
@@ -202,7 +196,7 @@ public:
     }
 
     /// Whether a NaN was met that no code can stand for.
-    [[nodiscard]] bool lost_nan() const { return lost_nan_; }
+    [[nodiscard]] bool lost_nan() const { return statistics_.lost_nan(); }
 
 private:
     static totals_kind kind_of(const block_format& f) {
@@ -213,113 +207,12 @@ private:
                               f.rule.post_gain == 1 && f.scale.emin() >= -carrier<T>::bias;
         return is_power ? totals_kind::exact_inverse : totals_kind::divisor;
     }
-    static bool is_special(word magnitude) {
-        return magnitude >= float_bits<T>(std::numeric_limits<double>::infinity());
-    }
-    static word magnitude(T x) { return __builtin_bit_cast(word, x) & (~word{0} >> 1); }
-
-    template <class Work>
-    static void for_runs(const panel& p, int threads, const Work& work) {
-        if (threads == 1) {
-            for (std::size_t k = 0; k < p.runs(); ++k) work(k);
-            return;
-        }
-        for_tasks(p.runs(), p.elements(), threads, [&](std::size_t begin, std::size_t end) {
-            const default_environment environment;
-            for (std::size_t k = begin; k < end; ++k) work(k);
-        });
-    }
-
     const std::uint32_t* random(const panel::run& r, std::uint32_t* buffer) const {
         return words_.get(r.begin, r.n, buffer);
     }
     const std::uint32_t* scale_random(const panel& p, std::uint32_t* buffer) const {
         return random_words(scale_.projection(), scale_options_, table_)
             .get(p.first_block, p.blocks(), buffer);
-    }
-
-    // ---- statistics ---------------------------------------------------------------------------
-
-    /// One value a block of a panel: work(run, result) adds to it, run by run; in parallel inside a
-    /// huge block, with the same partial results in the same order.
-    template <class Value, class Work, class Merge>
-    void accumulate(const panel& p, int threads, Value* results, const Work& work,
-                    const Merge& merge) const {
-        std::fill(results, results + p.blocks(), Value{});
-        if (p.width <= block_chunk) {
-            for (std::size_t k = 0; k < p.runs(); ++k) work(p.at(k), results);
-            return;
-        }
-        std::vector<Value> parts(p.runs());
-        for_runs(p, threads, [&](std::size_t k) { work(p.at(k), &parts[k]); });
-        for (const Value& part : parts) results[0] = merge(results[0], part);
-    }
-
-    void scan(const T* x, const panel& p, panel_scales<T>& s, int threads) const {
-        std::array<word, block_chunk> maxima;
-        accumulate(
-            p, threads, maxima.data(),
-            [&](const panel::run& r, word* m) { loops_.maxima(x + r.begin, r.n, r.c, m); },
-            [](word a, word b) { return std::max(a, b); });
-        const std::size_t blocks = p.blocks();
-        s.has_nan = false;
-        std::memcpy(s.statistics.data(), maxima.data(), blocks * sizeof(T));
-        const bool follows_sum = format_.rule.statistic == statistic::mean_abs ||
-                                 format_.rule.statistic == statistic::rms;
-        if (follows_sum) take_means(x, p, s, threads);
-        if (format_.rule.statistic == statistic::none)
-            std::fill_n(s.statistics.begin(), blocks, rule_.gain);
-        if (!loops_.any_special(maxima.data(), blocks)) return;
-        for (std::size_t b = 0; b < blocks; ++b)
-            if (is_special(maxima[b])) s.statistics[b] = without_specials(x, p, b, s.statistics[b]);
-    }
-
-    void take_means(const T* x, const panel& p, panel_scales<T>& s, int threads) const {
-        const bool squares = format_.rule.statistic == statistic::rms;
-        std::array<double, block_chunk> sums;
-        accumulate(
-            p, threads, sums.data(),
-            [&](const panel::run& r, double* t) {
-            loops_.sums(x + r.begin, r.n, r.c, format_.rule.statistic, t);
-            },
-            [](double a, double b) { return a + b; });
-        for (std::size_t b = 0; b < p.blocks(); ++b) {
-            const std::size_t columns = std::min(p.c, p.width - b * p.c);
-            const double mean = sums[b] / static_cast<double>(columns * p.rows);
-            s.statistics[b] = static_cast<T>(squares ? std::sqrt(mean) : mean);
-        }
-    }
-
-    /// The statistic of a block that has NaN or infinity, by the policies.
-    T without_specials(const T* x, const panel& p, std::size_t b, T statistic) const {
-        bool has_nan = false;
-        bool has_inf = false;
-        word largest = 0;
-        double sum = 0;
-        std::size_t finite = 0;
-        for (std::size_t r = 0; r < p.rows; ++r)
-            for (std::size_t j = b * p.c; j < std::min(p.width, (b + 1) * p.c); ++j) {
-                const T value = x[p.first + r * p.stride + j];
-                has_nan = has_nan || std::isnan(value);
-                has_inf = has_inf || std::isinf(value);
-                if (is_special(magnitude(value))) continue;
-                largest = std::max(largest, magnitude(value));
-                const auto a = std::fabs(static_cast<double>(value));
-                sum += format_.rule.statistic == statistic::rms ? a * a : a;
-                ++finite;
-            }
-        const bool nan_wins = (has_nan && format_.edges.nan == nan_policy::block) ||
-                              (has_inf && format_.edges.infinity == infinity_policy::nan);
-        const bool has_code = format_.elements.empty() && format_.element.has_nan();
-        if (nan_wins ? !format_.scale.has_nan() : has_nan && !has_code && !options_.nan_code)
-            lost_nan_ = true;
-        if (nan_wins) return std::numeric_limits<T>::quiet_NaN();
-        if (format_.rule.statistic == statistic::none) return statistic;
-        if (has_inf) return std::numeric_limits<T>::infinity();
-        const double mean = finite > 0 ? sum / static_cast<double>(finite) : 0;
-        if (format_.rule.statistic == statistic::mean_abs) return static_cast<T>(mean);
-        if (format_.rule.statistic == statistic::rms) return static_cast<T>(std::sqrt(mean));
-        return __builtin_bit_cast(T, largest);
     }
 
     // ---- scales -------------------------------------------------------------------------------
@@ -371,37 +264,10 @@ private:
         o.inverses.push_back(T{1} / scale);
     }
 
-    word finite_maximum(const T* x, std::size_t n, int threads) const {
-        std::vector<word> parts((n + block_chunk - 1) / block_chunk);
-        for_tasks(parts.size(), n, threads, [&](std::size_t begin, std::size_t end) {
-            for (std::size_t k = begin; k < end; ++k) {
-                const T* const from = x + k * block_chunk;
-                const std::size_t size = std::min(block_chunk, n - k * block_chunk);
-                loops_.maxima(from, size, size, &parts[k]);
-                if (!is_special(parts[k])) continue;
-                parts[k] = 0;
-                for (std::size_t i = 0; i < size; ++i)
-                    if (!is_special(magnitude(from[i])))
-                        parts[k] = std::max(parts[k], magnitude(from[i]));
-            }
-        });
-        return parts.empty() ? 0 : *std::max_element(parts.begin(), parts.end());
-    }
-
-    void column_maxima(const T* x, std::vector<word>& maxima) const {
-        for (std::size_t m = 0; m < layout_.count; ++m)
-            for (std::size_t row = 0; row < layout_.rows; ++row)
-                for (std::size_t j = 0; j < layout_.columns; ++j) {
-                    const word w = magnitude(x[(m * layout_.rows + row) * layout_.columns + j]);
-                    word& largest = maxima[m * layout_.columns + j];
-                    if (!is_special(w)) largest = std::max(largest, w);
-                }
-    }
-
     // ---- search -------------------------------------------------------------------------------
 
     void search_scales(const T* x, const panel& p, panel_scales<T>& s, int threads) const {
-        const element_loops<T> nearest(format_, {.saturation = saturation::finite}, table_);
+        const element_loops<T, Isa> nearest(format_, {.saturation = saturation::finite}, table_);
         const auto measure = [&](const T* candidates, double* errors) {
             round_scales(p, candidates, s);
             add_errors(x, p, s, nearest, threads, errors);
@@ -416,8 +282,8 @@ private:
     }
 
     void add_errors(const T* x, const panel& p, const panel_scales<T>& s,
-                    const element_loops<T>& nearest, int threads, double* errors) const {
-        accumulate(
+                    const element_loops<T, Isa>& nearest, int threads, double* errors) const {
+        accumulate<Isa>(
             p, threads, errors,
             [&](const panel::run& r, double* e) {
             std::array<T, block_chunk> y;
@@ -430,7 +296,8 @@ private:
     // ---- elements -----------------------------------------------------------------------------
 
     void quantize_run(const T* x, T* y, const panel::run& r, const panel_scales<T>& s,
-                      const std::uint32_t* random_bits, const element_loops<T>& elements) const {
+                      const std::uint32_t* random_bits,
+                      const element_loops<T, Isa>& elements) const {
         if (elements.path() == path::plain_sum && keeps_zeros())
             return loops_.quantize(elements.plan(), scaling_, x, y, r.n, r.c, s.factors.data(),
                                    s.totals.data(), random_bits);
@@ -487,16 +354,16 @@ private:
     const loop_table& table_;
     const block_loops<T>& loops_;
     given_scales given_;
-    element_loops<T> elements_;
+    element_loops<T, Isa> elements_;
     converter<T> scale_;
     scale_plan<T> rule_;
+    block_statistics<T, Isa> statistics_;
     random_words words_;
     options scale_options_;
     totals_plan<T> totals_;
     scaling scaling_ = scaling::divide;
     bool is_on_grid_ = false;
     typename block_loops<T>::scaling_loop before_ = nullptr;
-    mutable std::atomic<bool> lost_nan_{false};
 };
 
 }  // namespace lowp::detail

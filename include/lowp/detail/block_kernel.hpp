@@ -15,7 +15,12 @@
 namespace lowp::detail {
 
 /// Elements that the passes over blocks share: source and result stay in the first-level cache.
-inline constexpr std::size_t block_chunk = 1024;
+inline constexpr std::size_t block_chunk = 2048;
+
+template <class L>
+[[gnu::always_inline]] constexpr typename L::word broadcast(typename L::element x) {
+    return L::set(__builtin_bit_cast(typename carrier<typename L::element>::word, x));
+}
 
 /// A scale rule as a loop needs it.
 template <class T>
@@ -72,19 +77,20 @@ template <class L>
     const scale_plan<typename L::element>& c, typename L::word statistic, typename L::word outer) {
     using T = typename L::element;
     constexpr auto infinity = float_bits<T>(std::numeric_limits<double>::infinity());
-    const auto bits = [](T x) { return L::set(__builtin_bit_cast(typename carrier<T>::word, x)); };
     const bool is_te = c.arithmetic == arithmetic::transformer_engine;
     const bool is_quotient = c.power_of_two == power_of_two::none;
     auto ideal = is_te ? L::product(statistic, outer) : L::quotient(statistic, outer);
-    ideal = L::product(ideal, bits(c.gain));
+    ideal = L::product(ideal, broadcast<L>(c.gain));
     if (is_te && (is_quotient || c.power_of_two == power_of_two::rceil))
-        ideal = L::product(statistic, L::product(outer, bits(c.reciprocal)));
+        ideal = L::product(statistic, L::product(outer, broadcast<L>(c.reciprocal)));
     else if (is_quotient && c.arithmetic == arithmetic::model_optimizer)
-        ideal = L::quotient(statistic, L::product(bits(c.divisor), outer));
-    else if (is_quotient) ideal = L::quotient(L::quotient(statistic, bits(c.divisor)), outer);
+        ideal = L::quotient(statistic, L::product(broadcast<L>(c.divisor), outer));
+    else if (is_quotient)
+        ideal = L::quotient(L::quotient(statistic, broadcast<L>(c.divisor)), outer);
     if (!is_quotient) ideal = ideal_power<L>(c, ideal);
-    ideal = L::smaller(L::larger(ideal, bits(c.smallest)), bits(c.largest));
-    if (!(c.of_zero < 0)) ideal = L::select(L::equal(statistic, L::set(0)), bits(c.of_zero), ideal);
+    ideal = L::smaller(L::larger(ideal, broadcast<L>(c.smallest)), broadcast<L>(c.largest));
+    if (!(c.of_zero < 0))
+        ideal = L::select(L::equal(statistic, L::set(0)), broadcast<L>(c.of_zero), ideal);
     return L::select(L::less(L::set(infinity), statistic), statistic, ideal);
 }
 

@@ -9,6 +9,7 @@
 
 #include "lowp/block_format.hpp"
 #include "lowp/detail/block_kernel.hpp"
+#include "lowp/detail/environment.hpp"
 #include "lowp/detail/threads.hpp"
 
 namespace lowp::detail {
@@ -108,5 +109,32 @@ private:
     block_layout l_;
     std::size_t width_ = 1, across_ = 0;
 };
+
+/// work(k) for every run of a panel, on one thread or on several.
+template <class Isa, class Work>
+void for_runs(const panel& p, int threads, const Work& work) {
+    if (threads == 1) {
+        for (std::size_t k = 0; k < p.runs(); ++k) work(k);
+        return;
+    }
+    for_tasks(p.runs(), p.elements(), threads, [&](std::size_t begin, std::size_t end) {
+        const default_environment environment;
+        for (std::size_t k = begin; k < end; ++k) work(k);
+    });
+}
+
+/// One value a block of a panel: work(run, result) adds to it, run by run; in parallel inside a
+/// huge block, with the same partial results in the same order.
+template <class Isa, class Value, class Work, class Merge>
+void accumulate(const panel& p, int threads, Value* results, const Work& work, const Merge& merge) {
+    std::fill(results, results + p.blocks(), Value{});
+    if (p.width <= block_chunk) {
+        for (std::size_t k = 0; k < p.runs(); ++k) work(p.at(k), results);
+        return;
+    }
+    std::vector<Value> parts(p.runs());
+    for_runs<Isa>(p, threads, [&](std::size_t k) { work(p.at(k), &parts[k]); });
+    for (const Value& part : parts) results[0] = merge(results[0], part);
+}
 
 }  // namespace lowp::detail

@@ -52,12 +52,6 @@ struct loop_table {
 
 // Loops take the plan by value: it cannot alias what they write, so its constants stay in registers.
 // What does not fill a register goes through a padded copy.
-template <class L, rounding R>
-[[gnu::always_inline]] inline auto random_at(const std::uint32_t* random, std::size_t i) {
-    if constexpr (is_stochastic(R)) return L::load_random(random + i);
-    else return L::set(0);
-}
-
 template <class L, rounding R, path P>
 void quantize_loop(plan<typename L::element> c, const typename L::element* x,
                    typename L::element* y, const std::uint32_t* random, std::size_t n) {
