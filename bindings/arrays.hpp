@@ -65,6 +65,20 @@ inline random_source to_source(const arguments& a) {
             from_name<generator>(a.generator, generator_names, "generator")};
 }
 
+/// 32 random bits for a scalar: element 0 of the source, or R itself.
+inline std::uint32_t scalar_random(const arguments& a, const projection& p) {
+    const random_source source = to_source(a);
+    to_threads(a.threads);  // of no use here, but checked all the same
+    if (!is_stochastic(p.rounding)) return 0;
+    if (a.random.is_none()) return source(0);
+    const std::uint64_t last = (std::uint64_t{1} << p.random_bits) - 1;
+    const std::uint64_t r = to_word(a.random, "random");
+    if (r > last)
+        throw py::value_error("random must be below 2**random_bits = " + std::to_string(last + 1) +
+                              "; got " + std::to_string(r));
+    return static_cast<std::uint32_t>(r) << (32 - p.random_bits);
+}
+
 template <class T>
 using plain = py::array_t<T, py::array::c_style>;
 

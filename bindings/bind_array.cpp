@@ -75,20 +75,6 @@ std::optional<py::object> quantize_array(const py::object& x, const arguments& a
     return std::move(*result);
 }
 
-/// 32 random bits for a scalar: element 0 of the source, or R itself.
-std::uint32_t scalar_random(const arguments& a, const projection& p) {
-    const random_source source = to_source(a);
-    to_threads(a.threads);  // of no use here, but checked all the same
-    if (!is_stochastic(p.rounding)) return 0;
-    if (a.random.is_none()) return source(0);
-    const std::uint64_t last = (std::uint64_t{1} << p.random_bits) - 1;
-    const std::uint64_t r = to_word(a.random, "random");
-    if (r > last)
-        throw py::value_error("random must be below 2**random_bits = " + std::to_string(last + 1) +
-                              "; got " + std::to_string(r));
-    return static_cast<std::uint32_t>(r) << (32 - p.random_bits);
-}
-
 py::object quantize_object(const py::object& x, const py::object& f, const py::object& r,
                            const py::object& sat, const py::object& bits, const py::object& seed,
                            const py::object& stream, const py::object& gen,

@@ -1,4 +1,4 @@
-# lowp::dispatch: src/kernels.cpp once for each ISA, src/dispatch.cpp once. A new ISA is one line
+# lowp::dispatch: src/*kernels.cpp once for each ISA, src/dispatch.cpp once. A new ISA is one line
 # of the table below and one in dispatch.cpp.
 
 include(CheckCXXCompilerFlag)
@@ -27,7 +27,9 @@ function(lowp_add_isa name)
         return()
     endif()
     set(kernels lowp_kernels_${name})
-    add_library(${kernels} OBJECT ${PROJECT_SOURCE_DIR}/src/kernels.cpp)
+    add_library(${kernels} OBJECT ${PROJECT_SOURCE_DIR}/src/kernels.cpp
+                                  ${PROJECT_SOURCE_DIR}/src/arithmetic_kernels.cpp
+                                  ${PROJECT_SOURCE_DIR}/src/product_kernels.cpp)
     target_link_libraries(${kernels} PRIVATE lowp)
     target_compile_definitions(${kernels} PRIVATE LOWP_ISA_NAME=${name})
     target_compile_options(${kernels} PRIVATE ${LOWP_KERNEL_FLAGS} ${ARGN})

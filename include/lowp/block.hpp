@@ -86,7 +86,8 @@ void check_blocks(const char* verb, const block_format& f, const block_layout& l
             fail(where + "given.ideals must be finite and not negative; got " + std::to_string(s));
     for (const double s : o.given.outer.value_or(std::span<const double>()))
         if (!(s > 0 && s <= most))
-            fail(where + "outer scales given must be finite and positive; got " + std::to_string(s));
+            fail(where + "outer scales given must be finite and positive; got " +
+                 std::to_string(s));
 }
 
 }  // namespace detail

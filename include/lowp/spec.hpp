@@ -99,10 +99,10 @@ struct outcome {
 }
 
 /// The projection of x onto the values of f. `random`: R of the stochastic modes, below 2^N.
-[[nodiscard]] inline outcome project(double x, const format& f, const projection& p,
+[[nodiscard]] inline outcome project(exact x, const format& f, const projection& p,
                                      std::uint32_t random = 0) {
     if (std::isnan(x)) return {outcome::kind::nan, std::signbit(x), 0};
-    const exact magnitude = std::fabs(static_cast<exact>(x));
+    const exact magnitude = std::fabs(x);
     const bool negative = std::signbit(x) || (magnitude == 0 && !f.has_zero && !f.is_signed);
     const auto largest = limit(f, negative);
     if (std::isinf(x) || !largest || magnitude >= on_line(f, successor(f, *largest)))

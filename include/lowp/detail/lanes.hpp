@@ -133,6 +133,95 @@ struct vector_lanes {
 #endif
         return as_word(as_real(a) / as_real(b));
     }
+    [[gnu::always_inline]] static word fused(word a, word b, word c) {
+#if defined(__AVX512F__)
+        // xsimd 8's own is a product and a sum there.
+        if constexpr (sizeof(word) == 64 && sizeof(lane) == 4)
+            return as_word(real(_mm512_fmadd_ps(as_real(a), as_real(b), as_real(c))));
+        else if constexpr (sizeof(word) == 64)
+            return as_word(real(_mm512_fmadd_pd(as_real(a), as_real(b), as_real(c))));
+#endif
+#if defined(__FMA__)
+        if constexpr (sizeof(word) == 32 && sizeof(lane) == 4)
+            return as_word(real(_mm256_fmadd_ps(as_real(a), as_real(b), as_real(c))));
+        else if constexpr (sizeof(word) == 32)
+            return as_word(real(_mm256_fmadd_pd(as_real(a), as_real(b), as_real(c))));
+#endif
+#if defined(__aarch64__)
+        if constexpr (sizeof(lane) == 4)
+            return as_word(real(vfmaq_f32(as_real(c), as_real(a), as_real(b))));
+        else return as_word(real(vfmaq_f64(as_real(c), as_real(a), as_real(b))));
+#endif
+        unsigned_lane x[width];
+        unsigned_lane y[width];
+        unsigned_lane z[width];
+        store_words(x, a);
+        store_words(y, b);
+        store_words(z, c);
+        for (std::size_t i = 0; i < width; ++i)
+            z[i] = scalar_lanes<T, Arch>::fused(x[i], y[i], z[i]);
+        return load_words(z);
+    }
+    /// a * b + c rounded downward and upward, where the instruction set has that.
+#if defined(__AVX512F__)
+    static constexpr bool has_directed = sizeof(word) == 64;
+#else
+    static constexpr bool has_directed = false;
+#endif
+    [[gnu::always_inline]] static word fused_down(word a, word b, word c) requires(has_directed) {
+#if defined(__AVX512F__)
+        constexpr int down = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
+        if constexpr (sizeof(lane) == 4)
+            return as_word(real(_mm512_fmadd_round_ps(as_real(a), as_real(b), as_real(c), down)));
+        else return as_word(real(_mm512_fmadd_round_pd(as_real(a), as_real(b), as_real(c), down)));
+#endif
+    }
+    [[gnu::always_inline]] static word fused_up(word a, word b, word c) requires(has_directed) {
+#if defined(__AVX512F__)
+        constexpr int up = _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC;
+        if constexpr (sizeof(lane) == 4)
+            return as_word(real(_mm512_fmadd_round_ps(as_real(a), as_real(b), as_real(c), up)));
+        else return as_word(real(_mm512_fmadd_round_pd(as_real(a), as_real(b), as_real(c), up)));
+#endif
+    }
+    [[gnu::always_inline]] static word root(word a) {
+#if defined(__aarch64__)
+        if constexpr (sizeof(lane) == 4) return as_word(real(vsqrtq_f32(as_real(a))));
+#endif
+        return as_word(xsimd::sqrt(as_real(a)));
+    }
+    [[gnu::always_inline]] static word truncated(word a) {
+#if defined(__AVX512F__)
+        constexpr int toward_zero = _MM_FROUND_TO_ZERO | _MM_FROUND_NO_EXC;
+        if constexpr (sizeof(word) == 64 && sizeof(lane) == 4)
+            return as_word(real(_mm512_roundscale_ps(as_real(a), toward_zero)));
+        else if constexpr (sizeof(word) == 64)
+            return as_word(real(_mm512_roundscale_pd(as_real(a), toward_zero)));
+#endif
+        return as_word(xsimd::trunc(as_real(a)));
+    }
+    [[gnu::always_inline]] static word load_floats(const float* p) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(word) == 64) return as_word(real(_mm512_cvtps_pd(_mm256_loadu_ps(p))));
+#endif
+#if defined(__AVX2__)
+        if constexpr (sizeof(word) == 32) return as_word(real(_mm256_cvtps_pd(_mm_loadu_ps(p))));
+#endif
+        T wide[width];
+        for (std::size_t i = 0; i < width; ++i) wide[i] = static_cast<T>(p[i]);
+        return load_bits(wide);
+    }
+    [[gnu::always_inline]] static void store_floats(float* p, word w) {
+#if defined(__AVX512F__)
+        if constexpr (sizeof(word) == 64) return _mm256_storeu_ps(p, _mm512_cvtpd_ps(as_real(w)));
+#endif
+#if defined(__AVX2__)
+        if constexpr (sizeof(word) == 32) return _mm_storeu_ps(p, _mm256_cvtpd_ps(as_real(w)));
+#endif
+        T wide[width];
+        store_bits(wide, w);
+        for (std::size_t i = 0; i < width; ++i) p[i] = static_cast<float>(wide[i]);
+    }
     [[gnu::always_inline]] static word on_grid_of(word power, word fraction) {
         return difference(fraction + power, power);
     }

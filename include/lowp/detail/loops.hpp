@@ -33,6 +33,9 @@ struct carrier_loops {
 using any_above_loop = bool (*)(const void* codes, int code_bytes, std::uint64_t allowed,
                                 std::size_t n);
 
+struct arithmetic_loops;
+struct product_loops;
+
 struct loop_table {
     const char* isa;
     carrier_loops<float> of_float;
@@ -42,6 +45,9 @@ struct loop_table {
     void (*pack_nibbles)(const std::uint8_t* codes, std::uint8_t* bytes, std::size_t n);
     void (*unpack_nibbles)(const std::uint8_t* bytes, std::uint8_t* codes, std::size_t n);
     void (*random)(const random_source&, std::uint64_t first, std::uint32_t* words, std::size_t n);
+    // Of the compiled library; nullptr: the headers arithmetic.hpp and gemm.hpp bring their own.
+    const arithmetic_loops* arithmetic = nullptr;
+    const product_loops* products = nullptr;
 
     template <class T>
     [[nodiscard]] constexpr const carrier_loops<T>& of() const {
@@ -301,14 +307,17 @@ void unpack_nibbles(const std::uint8_t* bytes, std::uint8_t* codes, std::size_t 
 
 /// The loops of this translation unit's instruction set.
 template <template <class> class Lanes>
-constexpr loop_table make_loops(const char* isa) {
+constexpr loop_table make_loops(const char* isa, const arithmetic_loops* arithmetic = nullptr,
+                                const product_loops* products = nullptr) {
     return {isa,
             loops<Lanes<float>>::table(),
             loops<Lanes<double>>::table(),
             &any_code_above<Lanes<double>>,
             &pack_nibbles<Lanes<double>>,
             &unpack_nibbles<Lanes<double>>,
-            &fill_random<Lanes<double>>};
+            &fill_random<Lanes<double>>,
+            arithmetic,
+            products};
 }
 
 }  // namespace lowp::detail

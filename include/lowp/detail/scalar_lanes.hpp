@@ -59,6 +59,33 @@ struct scalar_lanes {
     [[gnu::always_inline]] static constexpr word quotient(word a, word b) {
         return __builtin_bit_cast(word, __builtin_bit_cast(T, a) / __builtin_bit_cast(T, b));
     }
+    /// a * b + c, rounded once.
+    [[gnu::always_inline]] static constexpr word fused(word a, word b, word c) {
+        const T x = __builtin_bit_cast(T, a);
+        const T y = __builtin_bit_cast(T, b);
+        const T z = __builtin_bit_cast(T, c);
+        if constexpr (sizeof(T) == 4) return __builtin_bit_cast(word, __builtin_fmaf(x, y, z));
+        else return __builtin_bit_cast(word, __builtin_fma(x, y, z));
+    }
+    static constexpr bool has_directed = false;
+    [[gnu::always_inline]] static constexpr word root(word a) {
+        const T x = __builtin_bit_cast(T, a);
+        if constexpr (sizeof(T) == 4) return __builtin_bit_cast(word, __builtin_sqrtf(x));
+        else return __builtin_bit_cast(word, __builtin_sqrt(x));
+    }
+    /// The integer next to a toward zero; -0, infinity and NaN stay.
+    [[gnu::always_inline]] static constexpr word truncated(word a) {
+        const T x = __builtin_bit_cast(T, a);
+        if constexpr (sizeof(T) == 4) return __builtin_bit_cast(word, __builtin_truncf(x));
+        else return __builtin_bit_cast(word, __builtin_trunc(x));
+    }
+    /// Lanes of float64 from and to float32; storing rounds to nearest.
+    [[gnu::always_inline]] static constexpr word load_floats(const float* p) {
+        return __builtin_bit_cast(word, static_cast<T>(*p));
+    }
+    [[gnu::always_inline]] static constexpr void store_floats(float* p, word w) {
+        *p = static_cast<float>(__builtin_bit_cast(T, w));
+    }
     /// Float bits of fraction * 2^(e - mantissa), where `power` is 2^e and fraction < 2^mantissa; any
     /// bits for larger fractions. By integers here: single values do not depend on the thread's
     /// floating-point environment.

@@ -1,0 +1,104 @@
+"""Operations on what is not plain arrays of one shape: brought into that form, or refused.
+
+`lowp._core` works on floats and plain arrays itself (see `_arrays`) and comes here with the rest.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from lowp import _core
+from lowp._arrays import (
+    Array,
+    _check_half_holds,
+    _check_out,
+    _from_carrier,
+    _plain_random,
+    _to_carrier,
+    as_array,
+)
+
+_NAMES = ("x", "y", "z")
+
+
+def apply(
+    verb: str, operands: tuple[Any, ...], fmt: Any, *, random: Any, out: Any, **options: Any
+) -> Any:
+    """The verb of that name; see lowp.add."""
+    target = _core.format(fmt)
+    arrays = [as_array(x, name) for x, name in zip(operands, _NAMES, strict=False)]
+    dtype = _common_dtype(operands, arrays)
+    _check_half_holds(target, dtype)
+    shape = _common_shape(arrays)
+    if out is not None:
+        _check_out(out, shape, dtype, f"{dtype}, those of the result")
+    plain = [
+        _as_float(x, dtype, name) if isinstance(x, float) else _to_carrier(array, name)
+        for x, array, name in zip(operands, arrays, _NAMES, strict=False)
+    ]
+    y = getattr(_core, verb)(
+        *_expanded(plain, shape), target, random=_plain_random(random, shape), **options
+    )
+    return _result(_from_carrier(np.asarray(y), dtype), operands, out)
+
+
+def _common_dtype(operands: tuple[Any, ...], arrays: list[Array]) -> np.dtype[Any]:
+    """The dtype of all arrays. Python floats take any; float64 where there is nothing else."""
+    dtypes: dict[np.dtype[Any], str] = {}
+    for x, array, name in zip(operands, arrays, _NAMES, strict=False):
+        if isinstance(x, np.generic) or not isinstance(x, float):
+            dtypes.setdefault(array.dtype.newbyteorder("="), name)
+    if len(dtypes) > 1:
+        (first, second), names = list(dtypes)[:2], list(dtypes.values())[:2]
+        raise TypeError(
+            f"operands must have one dtype; got {names[0]} of {first} and {names[1]} of {second}: "
+            f"convert one yourself, as {names[0]}.astype(np.{second})"
+        )
+    return next(iter(dtypes), np.dtype(np.float64))
+
+
+def _common_shape(arrays: list[Array]) -> tuple[int, ...]:
+    try:
+        return np.broadcast_shapes(*(a.shape for a in arrays))
+    except ValueError:
+        names = " and ".join(_NAMES[: len(arrays)])
+        shapes = " and ".join(str(a.shape) for a in arrays)
+        raise ValueError(f"{names} must have shapes that broadcast; got {shapes}") from None
+
+
+def _as_float(x: float, dtype: np.dtype[Any], name: str) -> Array:
+    """A Python float in the carrier of `dtype`, which must hold it."""
+    carrier = np.float64 if dtype == np.float64 else np.float32
+    with np.errstate(over="ignore", under="ignore"):
+        value = np.asarray(x, dtype=carrier)
+    if float(value) != float(x) and x == x:
+        raise ValueError(
+            f"{name} is {x!r}, which float32 does not hold, beside arrays of {dtype}: round it "
+            f"yourself, as float(np.float32({name})), or convert the arrays to float64"
+        )
+    return value
+
+
+def _expanded(plain: list[Array], shape: tuple[int, ...]) -> list[Array]:
+    """Operands of `shape`, or of no dimension where one value stands for all."""
+    is_given = any(a.shape == shape for a in plain)
+    return [
+        a
+        if a.shape == shape
+        else a.reshape(())
+        if a.size == 1 and is_given
+        else np.ascontiguousarray(np.broadcast_to(a, shape))
+        for a in plain
+    ]
+
+
+def _result(y: Array, operands: tuple[Any, ...], out: Any) -> Any:
+    """y where the caller wants it: in out, as a scalar for scalars, or as an array."""
+    if out is not None:
+        np.copyto(out, y)
+        return out
+    if all(isinstance(x, float | np.generic) for x in operands):
+        return y[()] if any(isinstance(x, np.generic) for x in operands) else y.item()
+    return y
