@@ -9,11 +9,20 @@ if(NOT pybind11_DIR AND NOT SKBUILD)
 endif()
 find_package(pybind11 2.12 CONFIG REQUIRED)
 
+# lowp/elementary.hpp needs the headers of Boost.Multiprecision, and the module is whole or not at all.
+find_path(LOWP_BOOST_INCLUDE_DIR boost/multiprecision/cpp_bin_float.hpp)
+if(NOT LOWP_BOOST_INCLUDE_DIR)
+    message(FATAL_ERROR "lowp: the Python module needs the headers of Boost.Multiprecision for its "
+                        "elementary functions: install them (Debian: libboost-dev) or say where they "
+                        "are with -DLOWP_BOOST_INCLUDE_DIR=<folder that has boost/>")
+endif()
+
 file(GLOB bindings CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/bindings/*.cpp)
 # NO_EXTRAS: no link-time optimisation; the work is done in lowp::dispatch, which has no need of it.
 pybind11_add_module(lowp_core MODULE NO_EXTRAS ${bindings})
 set_target_properties(lowp_core PROPERTIES OUTPUT_NAME _core)
 target_link_libraries(lowp_core PRIVATE lowp_dispatch)
+target_include_directories(lowp_core SYSTEM PRIVATE ${LOWP_BOOST_INCLUDE_DIR})
 target_compile_definitions(lowp_core PRIVATE LOWP_VERSION="${PROJECT_VERSION}")
 lowp_private_flags(lowp_core)
 
