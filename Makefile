@@ -16,10 +16,10 @@ say = @printf '\n== %s\n'
 
 # ---- what the machine needs ----------------------------------------------------------------------
 
-NEEDED      := build-essential cmake ninja-build python3-venv python3-dev
+NEEDED      := build-essential cmake ninja-build python3-venv python3-dev libboost-dev
 LANES       := libxsimd-dev
 TEST_NEEDED := doctest-dev
-TEST_PEERS  := libboost-dev libeigen3-dev libmpfr-dev
+TEST_PEERS  := libeigen3-dev libmpfr-dev
 
 .PHONY: packages packages-test
 packages:

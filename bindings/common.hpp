@@ -48,10 +48,13 @@ bool is_block_format(const py::object& object);
 inline constexpr std::array<std::string_view, 2> generator_names{"philox4x32_10", "philox4x32_7"};
 
 void bind_format(py::module_& m);
+void bind_arithmetic(py::module_& m);
 void bind_array(py::module_& m);
 void bind_block(py::module_& m);
 void bind_block_format(py::module_& m);
+void bind_elementary(py::module_& m);
 void bind_pack(py::module_& m);
+void bind_product(py::module_& m);
 void bind_spec(py::module_& m);
 
 }  // namespace lowp::python

@@ -41,8 +41,11 @@ PYBIND11_MODULE(_core, m) {
         "Instruction sets that are built in and that this machine has, best last.");
     python::bind_format(m);
     python::bind_array(m);
+    python::bind_arithmetic(m);
     python::bind_block_format(m);
     python::bind_block(m);
+    python::bind_elementary(m);
     python::bind_pack(m);
+    python::bind_product(m);
     python::bind_spec(m);
 }

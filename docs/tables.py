@@ -6,6 +6,7 @@ python docs/tables.py [--check]. A table stands between `<!-- table: NAME -->` a
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ["README.md", "docs/formats.md", "docs/rounding.md", "docs/blocks.md"]
+FILES += ["docs/linear_algebra.md", "docs/products.md"]
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -190,7 +192,42 @@ def short_presets() -> str:
     )
 
 
+def refinement() -> str:
+    """What the study prints, as it is."""
+    study = ROOT / "docs" / "examples" / "refinement.py"
+    done = subprocess.run([sys.executable, study], capture_output=True, text=True, check=True)
+    return f"```\n{done.stdout}```\n"
+
+
+def accumulators() -> str:
+    """The matrix units and what they are made of."""
+    rows = []
+    for name, (unit, inputs, source) in lowp.accumulators().items():
+        f = unit.fields
+        kinds = inputs.replace("float8_e4m3fn float8_e5m2", "FP8").replace(" ", ", ")
+        result = "float32" if f["result"] == "float32" else f"`{f['result']}`"
+        mode = "nearest" if f["result_rounding"].startswith("nearest") else "truncated"
+        groups = f" in groups of {f['group']}" if f["group"] != "1" else ""
+        chunk = f"each {f['chunk']} from zero, added in float32" if f["chunk"] != "0" else ""
+        how = {"together": "", "apart": "products apart", "halves": "even and odd k apart"}
+        notes = "; ".join(x for x in (chunk, how[f["alignment"]]) if x)
+        rows.append(
+            [
+                f"`{name}`",
+                kinds,
+                f["terms"] + groups,
+                f["fraction_bits"],
+                f"{result}, {mode}",
+                notes,
+                source,
+            ]
+        )
+    head = ["name", "factors", "terms", "fraction bits", "result", "", "source"]
+    return markdown(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
+    "accumulators": accumulators,
     "formats": formats,
     "short_formats": short_formats,
     "saturations": saturations,
@@ -198,6 +235,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "edges": edges,
     "rules": rules,
     "presets": presets,
+    "refinement": refinement,
     "short_presets": short_presets,
 }
 

@@ -12,6 +12,7 @@ SATURATIONS: tuple[str, ...]
 GENERATORS: tuple[str, ...]
 SCALE_RULES: tuple[str, ...]
 COMPATS: tuple[str, ...]
+ELEMENTARY: tuple[tuple[str, int], ...]
 
 @final
 class Format:
@@ -131,6 +132,41 @@ class DelayedScaling:
     def observe(self, amax: float) -> None: ...
     def restore(self, history: Sequence[float] | NDArray[Any], scale: float) -> None: ...
 
+@final
+class Accumulator:
+    def __init__(self, name: str, **fields: str | int | Format) -> None: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def fields(self) -> dict[str, str]: ...
+    @property
+    def order(self) -> str: ...
+    @property
+    def chunk(self) -> int: ...
+    @property
+    def group(self) -> int: ...
+    def __eq__(self, other: object, /) -> bool: ...
+    def __hash__(self) -> int: ...
+
+def accumulator(name: str | Accumulator) -> Accumulator: ...
+def elementary(
+    function: str,
+    x: Any,
+    y: Any,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: Any = None,
+    out: Any = None,
+    threads: int | None = None,
+) -> Any: ...
+def accumulators() -> dict[str, tuple[Accumulator, str, str]]: ...
+def _matmul_2d(*args: Any) -> None: ...
 def block_format(name: str | BlockFormat, /, *, compat: str | None = None) -> BlockFormat: ...
 def block_formats() -> dict[str, BlockFormat]: ...
 def block_format_sources() -> dict[str, str]: ...
@@ -263,6 +299,358 @@ def decode(
     format: str | Format | BlockFormat | None = None,
     *,
     dtype: DTypeLike | None = None,
+    out: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> NDArray[Any]: ...
+@overload
+def add(
+    x: float,
+    y: float,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: int | None = None,
+    out: None = None,
+    threads: int | None = None,
+) -> float: ...
+@overload
+def add(
+    x: ArrayLike,
+    y: ArrayLike,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> NDArray[Any]: ...
+@overload
+def sub(
+    x: float,
+    y: float,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: int | None = None,
+    out: None = None,
+    threads: int | None = None,
+) -> float: ...
+@overload
+def sub(
+    x: ArrayLike,
+    y: ArrayLike,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> NDArray[Any]: ...
+@overload
+def mul(
+    x: float,
+    y: float,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: int | None = None,
+    out: None = None,
+    threads: int | None = None,
+) -> float: ...
+@overload
+def mul(
+    x: ArrayLike,
+    y: ArrayLike,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> NDArray[Any]: ...
+@overload
+def div(
+    x: float,
+    y: float,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: int | None = None,
+    out: None = None,
+    threads: int | None = None,
+) -> float: ...
+@overload
+def div(
+    x: ArrayLike,
+    y: ArrayLike,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> NDArray[Any]: ...
+@overload
+def sqrt(
+    x: float,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: int | None = None,
+    out: None = None,
+    threads: int | None = None,
+) -> float: ...
+@overload
+def sqrt(
+    x: ArrayLike,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> NDArray[Any]: ...
+@overload
+def fma(
+    x: float,
+    y: float,
+    z: float,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: int | None = None,
+    out: None = None,
+    threads: int | None = None,
+) -> float: ...
+@overload
+def fma(
+    x: ArrayLike,
+    y: ArrayLike,
+    z: ArrayLike,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> NDArray[Any]: ...
+@overload
+def remainder(
+    x: float,
+    y: float,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: int | None = None,
+    out: None = None,
+    threads: int | None = None,
+) -> float: ...
+@overload
+def remainder(
+    x: ArrayLike,
+    y: ArrayLike,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> NDArray[Any]: ...
+@overload
+def minimum(
+    x: float,
+    y: float,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: int | None = None,
+    out: None = None,
+    threads: int | None = None,
+) -> float: ...
+@overload
+def minimum(
+    x: ArrayLike,
+    y: ArrayLike,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> NDArray[Any]: ...
+@overload
+def maximum(
+    x: float,
+    y: float,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: int | None = None,
+    out: None = None,
+    threads: int | None = None,
+) -> float: ...
+@overload
+def maximum(
+    x: ArrayLike,
+    y: ArrayLike,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> NDArray[Any]: ...
+@overload
+def minimum_number(
+    x: float,
+    y: float,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: int | None = None,
+    out: None = None,
+    threads: int | None = None,
+) -> float: ...
+@overload
+def minimum_number(
+    x: ArrayLike,
+    y: ArrayLike,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: ArrayLike | None = None,
+    out: NDArray[Any] | None = None,
+    threads: int | None = None,
+) -> NDArray[Any]: ...
+@overload
+def maximum_number(
+    x: float,
+    y: float,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: int | None = None,
+    out: None = None,
+    threads: int | None = None,
+) -> float: ...
+@overload
+def maximum_number(
+    x: ArrayLike,
+    y: ArrayLike,
+    format: str | Format,
+    *,
+    rounding: str | None = None,
+    saturation: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+    generator: str = "philox4x32_10",
+    random: ArrayLike | None = None,
     out: NDArray[Any] | None = None,
     threads: int | None = None,
 ) -> NDArray[Any]: ...

@@ -240,19 +240,21 @@ constexpr std::optional<format> parse_fixed_point(std::string_view text) {
     name_reader in(text);
     const bool is_unsigned = in.take("u");
     std::optional<int> whole;
-    std::optional<int> fraction = 0;
+    int fraction = 0;
     if (in.take("int")) {
         whole = in.take_small();
         if (whole && !is_unsigned) --*whole;
     } else if (in.take("q")) {
         whole = in.take_small();
-        fraction = whole && in.take(".") ? in.take_small() : std::nullopt;
+        const auto digits = whole && in.take(".") ? in.take_small() : std::nullopt;
+        if (!digits) return std::nullopt;
+        fraction = *digits;
     }
-    if (!whole || !fraction || !in.done() || *whole < (*fraction == 0 && is_unsigned ? 1 : 0) ||
-        *fraction < 0 || *whole + *fraction > 52)
+    if (!whole || !in.done() || *whole < (fraction == 0 && is_unsigned ? 1 : 0) || fraction < 0 ||
+        *whole + fraction > 52)
         return std::nullopt;
-    return is_unsigned ? format::unsigned_fixed_point(*whole, *fraction)
-                       : format::fixed_point(*whole, *fraction);
+    return is_unsigned ? format::unsigned_fixed_point(*whole, fraction)
+                       : format::fixed_point(*whole, fraction);
 }
 
 inline std::string p3109_name(const format& f) {

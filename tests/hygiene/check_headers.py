@@ -10,6 +10,8 @@ from pathlib import Path
 
 WARNINGS = ["-Wall", "-Wextra", "-Wpedantic", "-Wshadow", "-Werror"]
 WARNINGS += ["-Wconversion", "-Wsign-conversion"]
+BOOST = "boost/multiprecision/cpp_bin_float.hpp"
+NEEDING_BOOST = ("lowp/elementary.hpp", "lowp/detail/elementary_precise.hpp")
 VARIANTS = {"": [], "without xsimd": ["-DLOWP_NO_XSIMD"]}
 REFUSAL = "lowp needs IEEE arithmetic"
 
@@ -27,8 +29,12 @@ def main() -> int:
     include, compiler, eigen = Path(sys.argv[1]) / "include", sys.argv[2], sys.argv[3:]
     headers = sorted(p.relative_to(include).as_posix() for p in include.rglob("*.hpp"))
     if not eigen:
-        print("lowp/eigen.hpp is left out: no Eigen")
-        headers.remove("lowp/eigen.hpp")
+        needing = [h for h in headers if h.startswith(("lowp/eigen", "lowp/linalg"))]
+        print(f"left out, no Eigen: {', '.join(needing)}")
+        headers = [h for h in headers if h not in needing]
+    if compile_alone(compiler, include, BOOST, []):
+        print(f"left out, no Boost: {', '.join(NEEDING_BOOST)}")
+        headers = [h for h in headers if h not in NEEDING_BOOST]
     system = [f"-isystem{folder}" for folder in eigen]
     jobs = [(h, what, flags) for h in headers for what, flags in VARIANTS.items()]
     with ThreadPoolExecutor(int(os.environ.get("JOBS", os.cpu_count() or 1))) as pool:
