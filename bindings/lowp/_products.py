@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -65,6 +66,34 @@ def _is_scaled(how: _core.Accumulator) -> bool:
     return how.fields["factors"] == "block_scaled"
 
 
+@cache
+def _unit_formats(name: str) -> tuple[str, ...]:
+    """Formats that a unit of accumulators() multiplies; none for others and block-scaled ones."""
+    units = _core.accumulators().values()
+    found = [f for unit, formats, _ in units if unit.name == name for f in formats.split()]
+    return tuple(dict.fromkeys(f for f in found if not _core.is_block_format(f)))
+
+
+def _factor_format(x: Array, given: Any, how: _core.Accumulator, what: str) -> Any:
+    """The format of a factor of a unit: the one given, else the first of the unit's that holds it.
+
+    ValueError where the unit multiplies no such numbers.
+    """
+    formats = _unit_formats(how.name)
+    if not formats or (given is not None and _blocks(given) is not None):
+        return given
+    if given is not None and str(_core.format(given)) in formats:
+        return given
+    y = x if given is None else np.asarray(_core.quantize(x, given))
+    for f in formats:
+        if np.array_equal(np.asarray(_core.quantize(y, f)), y, equal_nan=True):
+            return f if given is None else given
+    raise ValueError(
+        f"{how} multiplies {' or '.join(formats)}; {what} has other numbers: give {what}_format, "
+        "or round it first"
+    )
+
+
 def _blocks(f: Any) -> _core.BlockFormat | None:
     return _core.block_format(f) if f is not None and _core.is_block_format(f) else None
 
@@ -126,6 +155,8 @@ def _product(
     """One product of matrices into out."""
     formats = [k["a_format"], k["b_format"]]
     scales: tuple[Any, ...] = ()
+    formats[0] = _factor_format(a, formats[0], how, "a")
+    formats[1] = _factor_format(b, formats[1], how, "b")
     lines = [a, b.T]
     alpha = 1.0
     blocks = [_blocks(f) for f in formats]
@@ -180,9 +211,10 @@ def matmul(
     strides; nothing is copied for a transpose. accumulator: a name of lowp.accumulators(), of a
     format (sequential sums in it, products exact), with parts as "float16/pairwise", or an
     Accumulator; docs/products.md. a_format, b_format: factors are rounded to them first, to nearest
-    even; block formats lie along k, and units for block-scaled factors (b200_mxf8, b200_mxf4,
-    b200_nvfp4) take their scales apart. out_format rounds finished sums. c broadcasts to the
-    result. out: array of the result's shape and dtype.
+    even; units of accumulators() multiply their own formats only, and where none is given take the
+    first of them that holds all numbers. Block formats lie along k, and units for block-scaled
+    factors (b200_mxf8, b200_mxf4, b200_nvfp4) take their scales apart. out_format rounds finished
+    sums. c broadcasts to the result. out: array of the result's shape and dtype.
 
     k of 0 gives c, or +0. NaN is the positive quiet NaN (aligned units: 0x7FFFFFFF). Stochastic
     modes use (seed, stream), additions, products and the rest streams of their own.
@@ -211,7 +243,15 @@ def matmul(
     result = np.empty(shape, dtype)
     for number, at in enumerate(np.ndindex(batch)):
         k["first"] = number * step
-        _product(x[at], y[at], None if addend is None else addend[at], result[at], how, k)
+        try:
+            _product(x[at], y[at], None if addend is None else addend[at], result[at], how, k)
+        except ValueError as error:
+            if "does not hold every value" not in str(error):
+                raise
+            raise ValueError(
+                f"accumulator {how} needs wider factors than {dtype}: {error}, that is "
+                "a.astype(np.float64) and b.astype(np.float64)"
+            ) from error
     if out is None:
         return result.reshape(seen)
     out[...] = result.reshape(seen)

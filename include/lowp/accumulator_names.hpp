@@ -163,14 +163,18 @@ accumulator_key number_key(const std::string& key, const Member& member) {
         a.addition.format = parse_format(head);
         return a;
     } catch (const std::invalid_argument&) {
-        std::vector<std::pair<std::size_t, std::string_view>> ranked;
+        std::vector<std::string> near = nearest_names(head.substr(0, 64));
+        std::size_t best = 3;  // units only where they are near
         for (const named_accumulator& entry : accumulators)
-            ranked.emplace_back(edit_distance(head.substr(0, 64), entry.name), entry.name);
-        std::stable_sort(ranked.begin(), ranked.end(),
-                         [](const auto& x, const auto& y) { return x.first < y.first; });
-        fail_accumulator(
-            "unknown name \"" + shown(head) + "\"; nearest: " + std::string(ranked[0].second) +
-            " " + std::string(ranked[1].second) + "; or the name of a format, as float16/pairwise");
+            best = std::min(best, edit_distance(head.substr(0, 64), entry.name));
+        for (const named_accumulator& entry : accumulators)
+            if (edit_distance(head.substr(0, 64), entry.name) == best && best < 3)
+                near.insert(near.begin(), std::string(entry.name));
+        std::string names;
+        for (const std::string& n : near) names.append(" ").append(n);
+        fail_accumulator("unknown name \"" + shown(head) + "\"; nearest:" + names +
+                         "; a name is a unit's or a format's, with parts after it as "
+                         "float16/pairwise");
     }
 }
 

@@ -15,6 +15,10 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 PAIRS = [example for example in EXAMPLES if example.with_suffix(".cpp").exists()]
 COMPILER = shutil.which("g++") or shutil.which("clang++")
+EIGEN = next(
+    (p for p in (Path("/usr/include/eigen3"), Path("/usr/local/include/eigen3")) if p.exists()),
+    None,
+)
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```\n(?:\n```\n(.*?)^```$)?", re.DOTALL | re.MULTILINE)
 
 
@@ -37,7 +41,12 @@ def compile_and_run(source: Path, folder: Path) -> str:
     if COMPILER is None:
         pytest.skip("no C++ compiler is installed")
     program = folder / source.stem
-    run(COMPILER, "-std=c++20", "-O1", "-pthread", "-I", ROOT / "include", source, "-o", program)
+    flags: list[str | Path] = ["-std=c++20", "-O1", "-pthread", "-I", ROOT / "include"]
+    if "Eigen" in source.read_text():
+        if EIGEN is None:
+            pytest.skip("Eigen is not installed")
+        flags += ["-isystem", EIGEN]
+    run(COMPILER, *flags, source, "-o", program)
     return run(program)
 
 

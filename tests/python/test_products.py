@@ -133,6 +133,7 @@ def test_empty_products_are_c_or_zero() -> None:
 def test_strides_do_not_change_a_bit(accumulator: str) -> None:
     rng = np.random.default_rng(9)
     a, b = rng.normal(size=(7, 20)).astype(np.float32), rng.normal(size=(20, 30)).astype(np.float32)
+    a, b = lowp.quantize(a, "float16"), lowp.quantize(b, "float16")
     want = lowp.matmul(a, b, accumulator=accumulator)
     wide = np.zeros((14, 60), np.float32)
     wide[::2, ::3] = a
@@ -174,6 +175,19 @@ def test_scaled_units_are_near_the_exact_product_of_their_factors(unit: str, for
     assert np.allclose(got, x @ y, rtol=0, atol=256 * 2.0**-23 * np.abs(x).max() * np.abs(y).max())
 
 
+def test_a_unit_takes_its_own_formats_and_finds_the_one_that_holds_all_numbers() -> None:
+    tiny = np.float32([[2.0**-9, 2.0**-8, 1.0]])
+    for format in ("float8_e4m3fn", "float8_e5m2"):
+        x = lowp.quantize(np.float32([[1.25, 2.0**-9, 448.0]]), format)
+        got = lowp.matmul(x, tiny.T, accumulator="h100_fp8")
+        first = "float8_e4m3fn"
+        assert got == lowp.matmul(x, tiny.T, accumulator="h100_fp8", a_format=first, b_format=first)
+    e5m2 = np.float32([[2.0**-16, 1.0, 2.0**15]])
+    assert np.isfinite(lowp.matmul(e5m2, tiny.T, accumulator="h100_fp8")).all()
+    with pytest.raises(ValueError, match="float8_e4m3fn or float8_e5m2; a has other numbers"):
+        lowp.matmul(np.float32([[1.0 + 2.0**-8]]), np.float32([[1.0]]), accumulator="h100_fp8")
+
+
 def test_accumulators_have_names_and_fields() -> None:
     for name, (unit, _, _) in lowp.accumulators().items():
         assert lowp.accumulator(name) == unit
@@ -202,8 +216,6 @@ def test_what_does_not_meet_is_refused() -> None:
         lowp.matmul(a, a.T, accumulator="h10")
     with pytest.raises(TypeError, match="accumulator must be a name"):
         lowp.matmul(a, a.T, accumulator=3)
-    with pytest.raises(ValueError, match="float32 does not hold"):
-        lowp.matmul(a, a.T, accumulator="float64")
     with pytest.raises(ValueError, match="one axis"):
         lowp.dot(a, a)
     with pytest.raises(ValueError, match="both factors must have block formats"):
@@ -211,8 +223,16 @@ def test_what_does_not_meet_is_refused() -> None:
     with pytest.raises(ValueError, match="out must be an array of shape"):
         lowp.matmul(a, a.T, out=np.ones((2, 2), np.float32))
     wide = np.full((1, 4), 1 + 2.0**-40)
-    with pytest.raises(ValueError, match="numbers that float32 holds; a has others"):
+    with pytest.raises(
+        ValueError, match="h100 multiplies float16 or bfloat16; a has other numbers"
+    ):
         lowp.matmul(wide, wide.T, accumulator="h100")
+    with pytest.raises(ValueError, match="numbers that float32 holds; a has others"):
+        lowp.matmul(wide, wide.T, accumulator="float32/aligned")
+    with pytest.raises(ValueError, match=r"float64 needs wider factors than float32.*astype"):
+        lowp.matmul(a, a.T, accumulator="float64")
+    with pytest.raises(ValueError, match=r"nearest: float16"):
+        lowp.matmul(a, a.T, accumulator="flaot16")
 
 
 def test_threads_and_instruction_sets_do_not_change_a_bit() -> None:
@@ -221,6 +241,7 @@ def test_threads_and_instruction_sets_do_not_change_a_bit() -> None:
         rng.normal(size=(65, 70)).astype(np.float32),
         rng.normal(size=(70, 90)).astype(np.float32),
     )
+    a, b = lowp.quantize(a, "float8_e4m3fn"), lowp.quantize(b, "float8_e4m3fn")
     for accumulator in ("float16", "h100_fp8_promoted", "bfloat16/rounding=stochastic_b"):
         want = lowp.matmul(a, b, accumulator=accumulator, threads=1)
         for threads in (2, 3, 8):

@@ -171,7 +171,8 @@ constexpr void set_line(plan<T>& c, const format& f) {
     using word = typename carrier<T>::word;
     c.shift = carrier<T>::mantissa - f.mantissa_bits;
     c.mantissa_bits = f.mantissa_bits;
-    c.low_field = static_cast<word>(f.emin() + carrier<T>::bias);
+    const int low_field = f.emin() + carrier<T>::bias;
+    c.low_field = static_cast<word>(low_field);
     c.hidden = word{1} << f.mantissa_bits;
     c.first = f.has_zero ? 0 : c.hidden;
     c.gap_shift = f.has_subnormals ? 0 : static_cast<word>(f.mantissa_bits);

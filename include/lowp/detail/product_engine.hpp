@@ -37,7 +37,8 @@ template <class Isa>
 }
 
 struct factor_names {
-    std::string a = "a", b = "b";
+    const char* a = "a";
+    const char* b = "b";
 };
 
 /// One product. T: what the matrices hold; sums are worked out in it or in float64.
@@ -272,7 +273,7 @@ private:
 
     // ---- aligned sums -------------------------------------------------------------------------
 
-    void check_scales(const std::string& which, const matrix_view<const T>& lines,
+    void check_scales(const char* which, const matrix_view<const T>& lines,
                       const std::optional<factor_scales>& s) const {
         const auto group = static_cast<std::size_t>(how_.unit.group);
         if (!s) return;
@@ -284,7 +285,7 @@ private:
                  std::to_string(s->values.size()) + " of blocks of " + std::to_string(s->block));
     }
 
-    void check_aligned(const number_range& r, const std::string& which) const {
+    void check_aligned(const number_range& r, const char* which) const {
         if (!r.is_empty() && (r.bits > 24 || r.lowest < -149 || r.top > 127))
             fail(std::string("lowp::matmul: aligned sums take numbers that float32 holds; ") +
                  which + " has others: give its format, or round it first");

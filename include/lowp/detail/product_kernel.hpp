@@ -94,10 +94,10 @@ struct aligned_lanes {
     [[gnu::always_inline]] static word power_of(word c) {
         return L::larger(c & L::set(field_mask), bits(0x1p-126));
     }
-    /// 2^(to - e) and 2^(e - to) of a power 2^e.
+    /// 2^(to - e) and 2^(e - to) of a power 2^e; 2046 is twice the bias.
     [[gnu::always_inline]] static word up(word power, int to) {
         const auto places = static_cast<std::uint64_t>(to) << mantissa;
-        return L::set((std::uint64_t{2 * 1023} << mantissa) + places) - power;
+        return L::set((std::uint64_t{2046} << mantissa) + places) - power;
     }
     [[gnu::always_inline]] static word down(word power, int to) {
         return power - L::set(static_cast<std::uint64_t>(to) << mantissa);
