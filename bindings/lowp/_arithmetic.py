@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lowp import _core
+from lowp import _arrays, _core
 from lowp._arrays import (
     Array,
     _check_half_holds,
@@ -73,10 +73,12 @@ def _as_float(x: float, dtype: np.dtype[Any], name: str) -> Array:
     carrier = np.float64 if dtype == np.float64 else np.float32
     with np.errstate(over="ignore", under="ignore"):
         value = np.asarray(x, dtype=carrier)
-    if float(value) != float(x) and x == x:
+    half = _arrays._half_format(dtype)
+    held = float(value) if half is None else float(_core.quantize(float(x), half))
+    if held != float(x) and x == x:
         raise ValueError(
-            f"{name} is {x!r}, which float32 does not hold, beside arrays of {dtype}: round it "
-            f"yourself, as float(np.float32({name})), or convert the arrays to float64"
+            f"{name} is {x!r}, which {dtype} does not hold, beside arrays of {dtype}: round it "
+            f"yourself, as float(lowp.quantize({name}, '{dtype}')), or convert the arrays"
         )
     return value
 

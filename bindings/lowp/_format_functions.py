@@ -346,12 +346,21 @@ def _product(rule: Rule, a: Array, b: Array) -> Array:
 def applied(verb: Any, inputs: Any) -> arrays.FormatArray:
     """See FormatArray.apply."""
     rule = common(inputs)
-    operands = [operand(x, rule, getattr(verb, "__name__", "apply")) for x in inputs]
-    return made(verb(*operands, rule.format, **rule.options), rule)
+    name = getattr(verb, "__name__", "apply")
+    operands = [operand(x, rule, name) for x in inputs]
+    result = verb(*operands, rule.format, **rule.options)
+    if getattr(result, "dtype", None) != operands[0].dtype:
+        raise TypeError(f"apply: {name} does not give values of the format; call it on x.values")
+    return made(result, rule)
 
 
 def dot_of(x: Any, y: Any) -> arrays.FormatArray:
     """See FormatArray.dot."""
     if np.ndim(x) == 0 or np.ndim(y) == 0:
         return np.multiply(x, y)  # type: ignore[no-any-return]
+    if np.ndim(y) > 2:
+        raise TypeError(
+            f"dot of {np.ndim(x)} and {np.ndim(y)} dimensions pairs every matrix with every other; "
+            "use np.matmul for stacks of products"
+        )
     return np.matmul(x, y)  # type: ignore[no-any-return]

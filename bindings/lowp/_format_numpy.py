@@ -108,6 +108,10 @@ def _plain(x: Any) -> Any:
     return type(x)(_plain(item) for item in x) if isinstance(x, list | tuple) else x
 
 
+# What fills with zeros.
+_FILLS = {"diag", "diagflat", "tril", "triu", "resize"}
+
+
 def _moved(func: Any, args: Any, kwargs: Any) -> Any:
     name = f"np.{func.__name__}"
     if kwargs.get("out") is not None or kwargs.get("dtype") is not None:
@@ -119,6 +123,8 @@ def _moved(func: Any, args: Any, kwargs: Any) -> Any:
         which = "second" if first else "first"
         raise TypeError(f"{name}: of arrays in a format, give only the {which} argument")
     rule = functions.common(_found(data))
+    if func.__name__ in _FILLS and not rule.format.has_zero:
+        raise TypeError(f"{name} fills with zeros, which {rule.format} does not have")
     values = (_carried(x, rule, name) for x in data)
     return _wrapped(func(*before, *values, *after, **kwargs), rule)
 
@@ -140,6 +146,8 @@ def _wrapped(result: Any, rule: Rule) -> Any:
 
 
 def _where(condition: Any, x: Any, y: Any) -> arrays.FormatArray:
+    if not _found([x, y]):
+        raise TypeError("np.where: an array in a format as condition; pass x != 0")
     rule = functions.common(_found([x, y]))
     chosen = [functions.operand(v, rule, "np.where") for v in (x, y)]
     return functions.made(np.where(np.asarray(condition), *chosen), rule)
@@ -166,6 +174,8 @@ def _like(value: float) -> Callable[..., arrays.FormatArray]:
 
 
 def _inner(a: Any, b: Any) -> Any:
+    if np.ndim(b) > 2 or (np.ndim(a) > 2 and np.ndim(b) > 1):
+        raise TypeError("np.inner of more than two dimensions has no rule; use np.matmul")
     return np.matmul(a, np.swapaxes(b, -1, -2)) if np.ndim(b) > 1 else functions.dot_of(a, b)
 
 
@@ -228,7 +238,9 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
     "full_like": _full_like,
     "inner": _inner,
     "max": lambda a, axis=None, *, keepdims=False: a.max(axis, keepdims=keepdims),
-    "may_share_memory": lambda a, b, max_work=0: _shares_memory(a, b, max_work),
+    "may_share_memory": lambda a, b, max_work=None: np.may_share_memory(
+        np.asarray(a), np.asarray(b)
+    ),
     "mean": lambda a, axis=None, *, keepdims=False: a.mean(axis, keepdims=keepdims),
     "min": lambda a, axis=None, *, keepdims=False: a.min(axis, keepdims=keepdims),
     "ones_like": _like(1.0),

@@ -153,6 +153,8 @@ def plain(x: Any) -> Array:
     """
     if is_number(x) and not isinstance(x, np.generic):
         return np.asarray(_float(x))
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError("a masked array, whose mask would be lost; pass x.filled(value)")
     array = np.asarray(x)
     if array.dtype.kind in "iu":
         if array.size and max(abs(int(array.max())), abs(int(array.min()))) > 2**53:

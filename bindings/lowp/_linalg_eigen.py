@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._linalg_arithmetic import Arithmetic, Array, square
+from ._linalg_arithmetic import Arithmetic, Array, check_finite, square
 from ._linalg_basic import AnyFormat
 
 Indices = NDArray[np.int64]
@@ -45,7 +45,8 @@ def eigh_jacobi(
     a: (N, N) finite floats, rounded to the format first; its upper triangle is read. An entry is
     negligible, and set to zero, once adding its magnitude to that of neither diagonal entry of its
     row and column changes them. The tangent of each rotation comes from a quotient of at most 1,
-    so that nothing overflows that fits. "limit" tells of more than max_sweeps sweeps.
+    so that nothing overflows that fits. "limit" tells of more than max_sweeps sweeps, "breakdown"
+    of NaN or infinity on the way.
     ValueError: a is not square, not symmetric or not finite.
     Source: Golub, Van Loan, Matrix Computations, section 8.5 (cyclic, parallel ordering).
     """
@@ -54,6 +55,7 @@ def eigh_jacobi(
     if not np.array_equal(matrix, matrix.T):
         raise ValueError("a must be symmetric; eigh_jacobi reads a == a.T")
     work = np.array(ops.round(matrix))
+    check_finite(work, f"a rounded to {ops.format}")
     vectors = np.eye(len(work), dtype=ops.dtype)
     rounds = tournament(len(work))
     status, sweeps = "limit", 0
@@ -64,6 +66,9 @@ def eigh_jacobi(
             if len(p):
                 turned = True
                 vectors = _rotate(ops, work, vectors, p, q)
+        if not np.isfinite(work).all() or not np.isfinite(vectors).all():
+            status = "breakdown"
+            break
         if not turned:
             status = "converged"
             break

@@ -199,6 +199,7 @@ def qr(a: Any, format: AnyFormat, *, rounding: str | None = None) -> QR:
     matrix = floats(a, "a", 2)
     check_finite(matrix, "a")
     work = np.array(ops.round(matrix))
+    check_finite(work, f"a rounded to {ops.format}")
     tau = np.zeros(min(work.shape), ops.dtype)
     for k in range(len(tau)):
         column = work[k:, k]

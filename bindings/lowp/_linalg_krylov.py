@@ -120,6 +120,14 @@ def _preconditioner(ops: Arithmetic, m: Factors | Callable[[Array], Array] | Non
     return lambda r: ops.round(np.asarray(solve(r)))
 
 
+def _rounded(ops: Arithmetic, a: Any, b: Any) -> tuple[Array, Array]:
+    """The system in the format; ValueError where it overflows there."""
+    matrix, right = (ops.round(v) for v in _system(a, b))
+    check_finite(matrix, f"a rounded to {ops.format}")
+    check_finite(right, f"b rounded to {ops.format}")
+    return matrix, right
+
+
 def cg(
     a: Any,
     b: Any,
@@ -141,7 +149,7 @@ def cg(
     Source: Hestenes, Stiefel, J. Res. NBS 49 (1952).
     """
     ops = Arithmetic.of(format, rounding)
-    matrix, right = (ops.round(v) for v in _system(a, b))
+    matrix, right = _rounded(ops, a, b)
     apply = _preconditioner(ops, preconditioner)
     history = History(matrix, right, truth)
     n = len(right)
@@ -195,7 +203,7 @@ def gmres(
     Source: Saad, Schultz, SIAM J. Sci. Stat. Comput. 7 (1986).
     """
     ops = Arithmetic.of(format, rounding)
-    matrix, right = (ops.round(v) for v in _system(a, b))
+    matrix, right = _rounded(ops, a, b)
     apply = _preconditioner(ops, preconditioner)
     n = len(right)
     steps = n if restart is None else restart

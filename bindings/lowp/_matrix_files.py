@@ -6,6 +6,7 @@ Matrix Market is read here, so that NumPy is enough; what is wrong in a file is 
 from __future__ import annotations
 
 import gzip
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,8 +44,11 @@ def read(path: str | Path) -> Array:
         with where.open(encoding="utf-8", errors="replace") as lines:
             return _Reader(where.name, lines).read()
     if where.suffixes[-2:] == [".mtx", ".gz"]:
-        with gzip.open(where, "rt", encoding="utf-8", errors="replace") as lines:
-            return _Reader(where.name, lines).read()
+        try:
+            with gzip.open(where, "rt", encoding="utf-8", errors="replace") as lines:
+                return _Reader(where.name, lines).read()
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise ValueError(f"{where.name}: the file is cut off or no gzip ({error})") from error
     raise ValueError(f"cannot read {where.name!r}: the name must end in .mtx, .mtx.gz or .npy")
 
 
@@ -53,6 +57,8 @@ def _numpy_file(path: Path) -> Array:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
         raise ValueError(f"{path.name}: not a .npy file of numbers ({error})") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path.name}: an archive of arrays, not a .npy file; load it yourself")
     if array.dtype in (np.float32, np.float64):
         return np.asarray(array)
     if array.dtype.kind in "iu":

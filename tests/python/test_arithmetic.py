@@ -315,3 +315,10 @@ def test_misspelt_arguments_are_named() -> None:
         lowp.add(1.0, 2.0, "mxfp4")
     with pytest.raises(ValueError, match="float32 does not hold"):
         lowp.add(np.array([1], np.float32), np.array([1], np.float32), "float64")
+
+
+def test_a_float_beside_half_arrays_must_be_one_of_their_values() -> None:
+    with pytest.raises(ValueError, match="float16 does not hold"):
+        lowp.pow(np.float16([2]), 1 + 2.0**-20, "float16")
+    with pytest.raises(ValueError, match="float16 does not hold"):
+        lowp.minimum(np.float16([1]), 1e6, "float16")

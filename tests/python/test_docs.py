@@ -42,7 +42,7 @@ def compile_and_run(source: Path, folder: Path) -> str:
         pytest.skip("no C++ compiler is installed")
     program = folder / source.stem
     flags: list[str | Path] = ["-std=c++20", "-O1", "-pthread", "-I", ROOT / "include"]
-    if "Eigen" in source.read_text():
+    if re.search("Eigen|linalg|eigen", source.read_text()):
         if EIGEN is None:
             pytest.skip("Eigen is not installed")
         flags += ["-isystem", EIGEN]

@@ -404,3 +404,20 @@ def test_every_result_is_on_the_grid(data: list[float], op: Any, name: str) -> N
     x = array(data, name)
     for y in (op(x, x[::-1]), op(x, 0.7), op(0.7, x), x.sum(), x.prod(order="pairwise"), -x):
         assert on_grid(y)
+
+
+def test_what_would_leave_the_format_is_refused() -> None:
+    stack = lowp.array(np.ones((2, 4, 4)), "bfloat16")
+    for pairs_all in (np.dot, np.inner):
+        with pytest.raises(TypeError, match="matmul"):
+            pairs_all(stack, stack)
+    powers = lowp.array([1.0, 2.0], "float8_e8m0fnu")
+    with pytest.raises(TypeError, match="zeros, which float8_e8m0fnu does not have"):
+        np.diag(powers)
+    with pytest.raises(TypeError, match="does not give values"):
+        powers.apply(lowp.encode)
+    with pytest.raises(TypeError, match="mask would be lost"):
+        lowp.array(np.ma.array([1.0, 2.0], mask=[True, False]), "float16")
+    with pytest.raises(TypeError, match="condition"):
+        np.where(powers, 1.0, 2.0)
+    assert np.may_share_memory(powers, powers)

@@ -312,3 +312,16 @@ BAD = [
 def test_errors_say_what_was_wrong(call: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
         call()
+
+
+def test_systems_that_overflow_the_format_are_refused() -> None:
+    a, b = np.array([[4.0, 1.0], [1.0, 3.0]]), np.array([1e6, 2e6])
+    for solver in (linalg.cg, linalg.gmres):
+        with pytest.raises(ValueError, match="b rounded to float16 holds NaN or infinity"):
+            solver(a, b, "float16")
+    with pytest.raises(ValueError, match="a rounded to float16"):
+        linalg.eigh_jacobi(np.array([[1e6, 1.0], [1.0, 1.0]]), "float16")
+    with pytest.raises(ValueError, match="a rounded to float16"):
+        linalg.qr(np.array([[1e6, 1.0], [1.0, 1.0]]), "float16")
+    broken = linalg.eigh_jacobi(np.array([[6e4, 6e4], [6e4, -6e4]]), "float16")
+    assert broken.status == "breakdown"
