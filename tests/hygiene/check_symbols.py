@@ -15,8 +15,8 @@ import sys
 XSIMD_ARCHITECTURE = {"avx2": r"xsimd::(avx2|fma3<xsimd::avx2>)\b", "avx512": r"xsimd::avx512\w*"}
 
 
-def weak_functions(nm: str, path: str) -> list[str]:
-    command = [nm, "--demangle", "--defined-only", path]
+def weak_functions(nm: str, paths: list[str]) -> list[str]:
+    command = [nm, "--demangle", "--defined-only", *paths]
     lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
     matches = (re.match(r"[0-9a-f]*\s+W (.*)", line) for line in lines)
     return [match[1] for match in matches if match]
@@ -25,9 +25,9 @@ def weak_functions(nm: str, path: str) -> list[str]:
 def main() -> int:
     nm, *objects = sys.argv[1:]
     errors = 0
-    for isa, path in (argument.split("=", 1) for argument in objects):
+    for isa, files in (argument.split("=", 1) for argument in objects):  # files: a list of cmake
         tag = re.compile(rf"\bisa::{isa}\b|{XSIMD_ARCHITECTURE[isa]}")
-        functions = weak_functions(nm, path)
+        functions = weak_functions(nm, files.split(";"))
         foreign = [name for name in functions if not tag.search(name)]
         errors += len(foreign)
         for name in foreign:
