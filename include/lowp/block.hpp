@@ -39,8 +39,11 @@ void check_factors(const std::string& where, const block_format& f) {
     for (const double factor :
          {f.rule.gain, f.rule.post_gain, f.outer.fixed > 0 ? f.outer.fixed : 1})
         if (!(factor <= most && factor >= std::numeric_limits<T>::min()))
-            fail(where + "gain, post_gain and a fixed outer scale must be normal numbers of " +
-                 name + "; got " + std::to_string(factor));
+            fail(std::string(where)
+                     .append("gain, post_gain and a fixed outer scale must be normal numbers of ")
+                     .append(name)
+                     .append("; got ")
+                     .append(std::to_string(factor)));
     if (f.rule.statistic != statistic::none && f.element_max() / f.rule.gain > most)
         fail(where + "the element's largest value over gain " + std::to_string(f.rule.gain) +
              " is beyond " + name);
