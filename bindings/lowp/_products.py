@@ -61,6 +61,7 @@ class _Scaled:
             self.outer = float(tensor.outer_scale[0])
 
 
+@cache
 def _is_scaled(how: _core.Accumulator) -> bool:
     """Whether the unit multiplies block-scaled factors itself."""
     return how.fields["factors"] == "block_scaled"
@@ -155,8 +156,6 @@ def _product(
     """One product of matrices into out."""
     formats = [k["a_format"], k["b_format"]]
     scales: tuple[Any, ...] = ()
-    formats[0] = _factor_format(a, formats[0], how, "a")
-    formats[1] = _factor_format(b, formats[1], how, "b")
     lines = [a, b.T]
     alpha = 1.0
     blocks = [_blocks(f) for f in formats]
@@ -225,6 +224,8 @@ def matmul(
     x, y = _operand(a, "a"), _operand(b, "b")
     dtype = _same_dtype(x, y)
     _formats(a_format, b_format, how)
+    a_format = _factor_format(x, a_format, how, "a")
+    b_format = _factor_format(y, b_format, how, "b")
     x, y, batch = _matrices(x, y)
     shape = (*batch, x.shape[-2], y.shape[-1])
     gone = {len(shape) - 2} if np.ndim(a) == 1 else set()

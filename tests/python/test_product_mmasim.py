@@ -22,6 +22,7 @@ TYPES = {
     "float8_e5m2": torch.float8_e5m2,
     "float8_e4m3fnuz": torch.float8_e4m3fnuz,
     "float8_e5m2fnuz": torch.float8_e5m2fnuz,
+    "tensorfloat32": torch.float32,
 }
 
 
@@ -29,10 +30,15 @@ def unit(name: str, format: str) -> Any:
     """MMA-Sim's model: (F, rounding, terms, exponent of zero) of NVIDIA's, or AMD's."""
     if name.startswith("mi300"):
         model = fdpa.MMA_GTR_FDPA if name == "mi300_fp8" else fdpa.MMA_TR_FDPA
-        return model(F=24, F2=31, rho="RNE-FP32", L_max=16 if name == "mi300_fp8" else 8)
+        terms = {"mi300": 8, "mi300_xf32": 4, "mi300_fp8": 16}[name]
+        return model(F=24, F2=31, rho="RNE-FP32", L_max=terms)
     f, rho, terms, zero = {
         "v100": (23, "RZ-FP32", 4, -131),
         "a100": (24, "RZ-FP32", 8, -132),
+        "a100_tf32": (24, "RZ-FP32", 4, -132),
+        "ada_tf32": (24, "RZ-FP32", 4, -132),
+        "h100_tf32": (25, "RZ-FP32", 8, -133),
+        "b200_tf32": (25, "RZ-FP32", 8, -133),
         "ada": (24, "RZ-FP32", 8, -132),
         "ada_fp8": (13, "RZ-E8M13", 16, -132),
         "h100": (25, "RZ-FP32", 16, -133),
@@ -45,7 +51,7 @@ def unit(name: str, format: str) -> Any:
 
 def draw(rng: np.random.Generator, format: str, shape: tuple[int, ...], finite: bool) -> Any:
     bits = lowp.format(format).bits
-    dtype = np.uint8 if bits == 8 else np.uint16
+    dtype = {8: np.uint8, 16: np.uint16}.get(bits, np.uint32)
     codes = rng.integers(0, 2**bits, shape).astype(dtype)
     if finite:
         values = lowp.decode(codes, format)
@@ -54,6 +60,8 @@ def draw(rng: np.random.Generator, format: str, shape: tuple[int, ...], finite: 
 
 
 def tensor(codes: np.ndarray, format: str) -> Any:
+    if format == "tensorfloat32":
+        return torch.from_numpy(lowp.decode(codes, format))
     signed = codes.view(np.int8 if codes.itemsize == 1 else np.int16)
     return torch.from_numpy(signed).view(TYPES[format])
 

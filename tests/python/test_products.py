@@ -188,6 +188,14 @@ def test_a_unit_takes_its_own_formats_and_finds_the_one_that_holds_all_numbers()
         lowp.matmul(np.float32([[1.0 + 2.0**-8]]), np.float32([[1.0]]), accumulator="h100_fp8")
 
 
+def test_a_batch_counts_as_one_format() -> None:
+    a = np.float32([[[2.0**-9, 1.0]], [[2.0**-16, 2.0]]])  # only float8_e5m2 holds all of it
+    b = np.ones((2, 2, 1), np.float32)
+    e5m2 = {"a_format": "float8_e5m2"}
+    got = lowp.matmul(a, b, accumulator="h100_fp8")
+    assert np.array_equal(got, lowp.matmul(a, b, accumulator="h100_fp8", **e5m2))
+
+
 def test_accumulators_have_names_and_fields() -> None:
     for name, (unit, _, _) in lowp.accumulators().items():
         assert lowp.accumulator(name) == unit
