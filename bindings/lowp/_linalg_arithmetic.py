@@ -179,9 +179,11 @@ class Arithmetic:
         if largest == 0 or not math.isfinite(largest):
             return self.round(largest)
         scale = math.ldexp(1.0, math.frexp(largest)[1] - 1)
-        scaled = self.round(np.asarray(x, np.float64) / scale)
+        wide = np.asarray(x, np.float64)
+        scaled = lowp.div(wide, scale, self.format, **self.options()).astype(self.dtype)
         root = self.sqrt(self.product(scaled, scaled))
-        return self.round(np.float64(root) * scale)
+        result = lowp.mul(np.asarray(root, np.float64), scale, self.format, **self.options())
+        return np.asarray(result).astype(self.dtype)
 
 
 def _restored(
@@ -192,6 +194,12 @@ def _restored(
     )
     made._calls = calls
     return made
+
+
+def check_count(what: str, count: int | None) -> None:
+    """ValueError for a negative number of steps."""
+    if count is not None and count < 0:
+        raise ValueError(f"{what} must not be negative; got {count}")
 
 
 def check_word(what: str, word: str, words: tuple[str, ...]) -> None:

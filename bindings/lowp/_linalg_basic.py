@@ -12,6 +12,7 @@ import numpy as np
 
 import lowp
 
+from ._format_rules import is_number
 from ._linalg_arithmetic import ORDERS, Arithmetic, Array, check_rows, check_word, floats
 
 TRIANGLES = ("lower", "upper")
@@ -27,6 +28,8 @@ def axpy(alpha: float, x: Any, y: Any, format: AnyFormat, *, rounding: str | Non
     ValueError: shapes that differ. TypeError: no floats.
     """
     ops = Arithmetic.of(format, rounding)
+    if not is_number(alpha):
+        raise TypeError(f"alpha must be a float; got {type(alpha).__name__}")
     u, v = floats(x, "x", 1), floats(y, "y", 1)
     check_rows(u, v, "y")
     return ops.add_product(ops.round(v), ops.round(alpha), ops.round(u))

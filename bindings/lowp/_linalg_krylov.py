@@ -15,7 +15,16 @@ import numpy as np
 
 import lowp
 
-from ._linalg_arithmetic import Arithmetic, Array, Doubles, check_finite, check_rows, floats, square
+from ._linalg_arithmetic import (
+    Arithmetic,
+    Array,
+    Doubles,
+    check_count,
+    check_finite,
+    check_rows,
+    floats,
+    square,
+)
 from ._linalg_basic import AnyFormat, solve_triangular
 
 #: Sums of exact products, rounded once to the most bits that such sums have.
@@ -149,6 +158,7 @@ def cg(
     Source: Hestenes, Stiefel, J. Res. NBS 49 (1952).
     """
     ops = Arithmetic.of(format, rounding)
+    check_count("max_iterations", max_iterations)
     matrix, right = _rounded(ops, a, b)
     apply = _preconditioner(ops, preconditioner)
     history = History(matrix, right, truth)
@@ -203,6 +213,7 @@ def gmres(
     Source: Saad, Schultz, SIAM J. Sci. Stat. Comput. 7 (1986).
     """
     ops = Arithmetic.of(format, rounding)
+    check_count("max_iterations", max_iterations)
     matrix, right = _rounded(ops, a, b)
     apply = _preconditioner(ops, preconditioner)
     n = len(right)

@@ -20,6 +20,7 @@ from ._linalg_arithmetic import (
     Arithmetic,
     Array,
     Doubles,
+    check_count,
     check_finite,
     check_rows,
     check_word,
@@ -87,6 +88,7 @@ def refine(
     """
     check_word("method", method, METHODS)
     check_word("scaling", scaling, SCALINGS)
+    check_count("max_iterations", max_iterations)
     narrow, work = Arithmetic.of(factor), Arithmetic.of(working)
     wide = work if residual is None else Arithmetic.of(residual)
     matrix, right = work.round(square(a)), work.round(floats(b, "b", 1))

@@ -148,6 +148,16 @@ class _Reader:
                 yield words
 
 
+def _value(reader: _Reader, header: _Header, word: str) -> float:
+    """An entry, which float64 must hold where the file says integer."""
+    if header.field != "integer":
+        return float(reader.number_of(word, float, "a value"))
+    value = reader.number_of(word, int, "an integer")
+    if abs(value) > 2**53:
+        reader.fail(f"{value} is beyond 2**53, where float64 does not hold every integer")
+    return float(value)
+
+
 def _mirrored(header: _Header, matrix: Array, i: int, j: int, value: float) -> None:
     if i != j and header.symmetry != "general":
         matrix[j, i] += -value if header.symmetry == "skew-symmetric" else value
@@ -172,7 +182,9 @@ def _fill_coordinates(
                 f"entry ({i + 1}, {j + 1}) is above the diagonal; a file holds only the lower half "
                 f"of a {header.symmetry} matrix"
             )
-        value = 1.0 if width == 2 else reader.number_of(words[2], float, "a value")
+        if header.symmetry == "skew-symmetric" and i == j:
+            reader.fail(f"entry ({i + 1}, {j + 1}) is on the diagonal, where a skew matrix is zero")
+        value = 1.0 if width == 2 else _value(reader, header, words[2])
         matrix[i, j] += value
         _mirrored(header, matrix, i, j, value)
     return header.count
@@ -190,7 +202,7 @@ def _fill_columns(
                 return seen
             if len(words) != 1:
                 reader.fail(f"an entry has 1 word; got {len(words)}")
-            value = reader.number_of(words[0], float, "a value")
+            value = _value(reader, header, words[0])
             matrix[i, j] += value
             _mirrored(header, matrix, i, j, value)
             seen += 1

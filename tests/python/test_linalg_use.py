@@ -325,3 +325,26 @@ def test_systems_that_overflow_the_format_are_refused() -> None:
         linalg.qr(np.array([[1e6, 1.0], [1.0, 1.0]]), "float16")
     broken = linalg.eigh_jacobi(np.array([[6e4, 6e4], [6e4, -6e4]]), "float16")
     assert broken.status == "breakdown"
+
+
+def test_odd_arguments_are_refused() -> None:
+    ones = np.ones(3)
+    for alpha in (1 + 2j, "1.5", ones):
+        with pytest.raises(TypeError, match="alpha must be a float"):
+            linalg.axpy(alpha, ones, ones, "bfloat16")  # type: ignore[arg-type]
+    a = np.eye(3) * 4
+    for solve in (
+        lambda: linalg.cg(a, ones, "float32", max_iterations=-1),
+        lambda: linalg.gmres(a, ones, "float32", max_iterations=-1),
+        lambda: linalg.refine(a, ones, factor="float16", working="float32", max_iterations=-1),
+    ):
+        with pytest.raises(ValueError, match="max_iterations must not be negative; got -1"):
+            solve()
+
+
+def test_norms_at_the_ends_of_float64_are_rounded_by_the_mode() -> None:
+    top = np.array([1.7e308] * 2)
+    most = np.finfo(np.float64).max
+    assert linalg.nrm2(top, "float64", rounding="toward_zero") == most
+    tiny = np.array([5e-324] * 2)
+    assert linalg.nrm2(tiny, "float64", rounding="toward_positive") == 1e-323

@@ -210,3 +210,16 @@ def test_other_names_and_missing_files_are_refused(tmp_path: Path) -> None:
         matrices.read(tmp_path / "a.csv")
     with pytest.raises(FileNotFoundError):
         matrices.read(tmp_path / "a.mtx")
+
+
+def test_integers_that_float64_does_not_hold_and_skew_diagonals_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "odd.mtx"
+    path.write_text("%%MatrixMarket matrix array integer general\n1 1\n9007199254740993\n")
+    with pytest.raises(ValueError, match=r"line 3: 9007199254740993 is beyond 2\*\*53"):
+        matrices.read(path)
+    path.write_text("%%MatrixMarket matrix array integer general\n1 1\n1.5\n")
+    with pytest.raises(ValueError, match="an integer"):
+        matrices.read(path)
+    path.write_text("%%MatrixMarket matrix coordinate real skew-symmetric\n2 2 1\n1 1 5\n")
+    with pytest.raises(ValueError, match="on the diagonal"):
+        matrices.read(path)
