@@ -8,6 +8,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "lowp/detail/environment.hpp"
 #include "lowp/detail/kernel.hpp"
 #include "lowp/detail/plan.hpp"
 #include "lowp/format.hpp"
@@ -100,7 +101,7 @@ public:
         : format_(f), projection_(p) {
         detail::check_fits<T>(f);
         p.validate();
-        plan_ = detail::make_plan<T>(f, p);
+        plan_ = std::is_constant_evaluated() ? detail::make_plan<T>(f, p) : planned(f, p);
     }
 
     /// x on the grid. NaN stays NaN; overflow and infinity as the saturation says; -0 stays -0 where
@@ -141,6 +142,13 @@ public:
 private:
     using lanes = detail::value_lanes<T>;
     using word = typename detail::carrier<T>::word;
+
+    /// The constants are floats, some of them subnormal: they must not be flushed to zero either.
+    [[gnu::noinline]] static detail::plan<T> planned(const lowp::format& f,
+                                                     const lowp::projection& p) {
+        const detail::default_environment environment;
+        return detail::make_plan<T>(f, p);
+    }
 
     template <class F>
     [[nodiscard]] constexpr decltype(auto) with_mode_and_path(F&& f) const {
