@@ -1,6 +1,7 @@
 // quantize for every mode against three limits: memcpy, a loop y = a x, and a plain intrinsics
 // version of the nearest-even kernel that is kept as it is, as an anchor.
 #include "limits.hpp"
+#include "lowp/halves.hpp"
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -83,12 +84,37 @@ void add_all() {
     }
 }
 
+/// Arrays of float16 and bfloat16.
+template <class T>
+void quantize_halves(benchmark::State& state, lowp::rounding r) {
+    const auto n = static_cast<std::size_t>(state.range(0));
+    const std::vector<float>& wide = normal<float>(n);
+    std::vector<T> x(n);
+    std::vector<T> y(n);
+    for (std::size_t i = 0; i < n; ++i) x[i] = T(wide[i]);
+    for (auto _ : state) {
+        lowp::quantize<T>(x, y, lowp::float8_e4m3fn, {r}, one_thread());
+        benchmark::ClobberMemory();
+    }
+    count(state, n);
+}
+
+template <class T>
+void add_halves() {
+    for (const lowp::rounding r :
+         {lowp::rounding::nearest_ties_to_even, lowp::rounding::stochastic_a})
+        add("quantize/" + lowp::name(T::format) + "/float8_e4m3fn/" + std::string(lowp::name(r)),
+            [r](benchmark::State& state) { quantize_halves<T>(state, r); });
+}
+
 const int registered = [] {
 #if defined(__x86_64__)
     add("anchor/float32", anchor);
 #endif
     add_all<float>();
     add_all<double>();
+    add_halves<lowp::minifloat<lowp::float16>>();
+    add_halves<lowp::minifloat<lowp::bfloat16>>();
     return 0;
 }();
 

@@ -183,12 +183,6 @@ inline py::dict keywords(const arguments& a, const py::object& out) {
     return k;
 }
 
-/// A second overload that takes any arguments and says what is wrong with them: pybind11 would print
-/// every signature and every value.
-void refuse_other_arguments(py::module_& m, const char* function,
-                            const std::vector<std::string_view>& positional,
-                            const std::vector<std::string_view>& keywords);
-
 /// quantize in a block format (bind_block.cpp).
 py::object quantize_blocks(const py::object& x, const arguments& a, const py::object& axis,
                            const py::object& scales, const py::object& out);

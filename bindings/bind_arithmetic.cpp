@@ -208,9 +208,11 @@ void bind_arithmetic(py::module_& m) {
         else define(m, v, x, y, z);
         auto positional = v.operands;
         positional.emplace_back("format");
-        refuse_other_arguments(m, v.name, positional,
-                               {"rounding", "saturation", "random_bits", "seed", "stream",
-                                "generator", "random", "out", "threads"});
+        refuse_other_arguments(m, {v.name,
+                                   positional,
+                                   {"rounding", "saturation", "random_bits", "seed", "stream",
+                                    "generator", "random", "out", "threads"},
+                                   {}});
     }
 }
 

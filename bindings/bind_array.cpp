@@ -15,7 +15,7 @@ constexpr const char* quantize_doc =
     "generator='philox4x32_10', random=None, axis=-1, scales=None, out=None, threads=None)\n--\n\n"
     "x on the grid of a format: same shape, same dtype.\n\n"
     "x: float, or an array of float32, float64, float16 or bfloat16 of any shape and strides, or what\n"
-    "has the array interface or DLPack on the CPU; never changed unless it is `out`. format: name,\n"
+    "has the array interface or DLPack on the CPU; never changed unless it is `out`. format: name, dtype,\n"
     "Format or BlockFormat. rounding: one of lowp.ROUNDINGS, None is nearest_ties_to_even, or a block\n"
     "format's own. saturation: None or \"none\" (overflow gives infinity, or NaN\n"
     "where there is none, or the largest value where there is neither), \"propagate\" (the largest\n"
@@ -235,38 +235,60 @@ py::array_t<std::uint32_t> random_bits(py::ssize_t count, const py::object& seed
 
 }  // namespace
 
-void refuse_other_arguments(py::module_& m, const char* function,
-                            const std::vector<std::string_view>& positional,
-                            const std::vector<std::string_view>& keywords) {
-    const std::string where = std::string(function) + "() ";
-    m.def(function, [where, positional, keywords](const py::args& args, const py::kwargs& given) {
-        for (const auto& [key, value] : given) {
-            const auto word = key.cast<std::string>();
-            std::string_view nearest;
-            std::size_t distance = 4;
-            for (const auto* const list : {&positional, &keywords})
-                for (const std::string_view known : *list) {
-                    if (known == word) distance = 0;
-                    const std::size_t d = detail::edit_distance(word, known);
-                    if (d < distance) {
-                        distance = d;
-                        nearest = known;
-                    }
-                }
-            if (distance == 0) continue;
-            std::string message = where + "has no argument '" + word + "'";
-            if (word == "compat")
-                message += ": it belongs to the format, as 'nvfp4/compat=torchao'";
-            else if (!nearest.empty())
-                message.append("; did you mean '").append(nearest).append("'?");
-            throw py::type_error(message);
+namespace {
+
+/// The argument that was meant by `word`, "" for none; `word` itself if it is one.
+std::string_view nearest_argument(const call_signature& s, std::string_view word) {
+    std::string_view nearest;
+    std::size_t distance = 4;
+    for (const auto* const list : {&s.positional, &s.keywords})
+        for (const std::string_view known : *list) {
+            if (known == word) return known;
+            const std::size_t d = detail::edit_distance(word, known);
+            if (d < distance) {
+                distance = d;
+                nearest = known;
+            }
         }
-        std::string names;
-        for (const std::string_view name : positional)
-            names.append(names.empty() ? "" : " and ").append(name);
-        throw py::type_error(where + "takes " + names + ", then arguments by name; got " +
-                             std::to_string(args.size()) + " positional");
-    });
+    return nearest;
+}
+
+/// A number or string as it was written, else its type.
+std::string shown(const py::handle& value) {
+    const bool is_short = value.is_none() || PyLong_Check(value.ptr()) ||
+                          PyFloat_CheckExact(value.ptr()) || PyUnicode_Check(value.ptr());
+    if (!is_short) return py::str(py::type::of(value).attr("__name__"));
+    return std::string(py::repr(value)).substr(0, 40);
+}
+
+}  // namespace
+
+void refuse_arguments(const call_signature& s, const py::args& args, const py::kwargs& given) {
+    std::string got;
+    for (const py::handle value : args) got.append(got.empty() ? "" : ", ").append(shown(value));
+    for (const auto& [key, value] : given) {
+        const auto word = key.cast<std::string>();
+        const std::string_view nearest = nearest_argument(s, word);
+        got.append(got.empty() ? "" : ", ").append(word).append("=").append(shown(value));
+        if (nearest == word) continue;
+        std::string message = s.function + "() has no argument '" + word + "'";
+        if (word == "compat") message += ": it belongs to the format, as 'nvfp4/compat=torchao'";
+        else if (!nearest.empty()) message.append("; did you mean '").append(nearest).append("'?");
+        throw py::type_error(message);
+    }
+    std::string takes(s.takes);
+    if (takes.empty()) {
+        for (const std::string_view name : s.positional)
+            takes.append(takes.empty() ? "" : " and ").append(name);
+        takes += ", then arguments by name";
+    }
+    throw py::type_error(s.function + "() takes " + takes + "; got " + s.function + "(" + got +
+                         ")");
+}
+
+void refuse_other_arguments(py::module_& m, const call_signature& s) {
+    m.def(s.function.c_str(),
+          [s](const py::args& args, const py::kwargs& given) { refuse_arguments(s, args, given); });
 }
 
 void bind_array(py::module_& m) {
@@ -297,9 +319,9 @@ void bind_array(py::module_& m) {
                                                "scales",   "out",        "threads"};
     auto of_encode = shared;
     of_encode.insert(of_encode.end(), {"nan", "packed"});
-    refuse_other_arguments(m, "quantize", {"x", "format"}, shared);
-    refuse_other_arguments(m, "encode", {"x", "format"}, of_encode);
-    refuse_other_arguments(m, "decode", {"codes"}, {"format", "dtype", "out", "threads"});
+    refuse_other_arguments(m, {"quantize", {"x", "format"}, shared, {}});
+    refuse_other_arguments(m, {"encode", {"x", "format"}, of_encode, {}});
+    refuse_other_arguments(m, {"decode", {"codes"}, {"format", "dtype", "out", "threads"}, {}});
     m.def(
         "set_threads",
         [](const py::object& n) { default_threads = to_small(n, "threads", 0, 1024); },

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "arrays.hpp"
+#include "halves.hpp"
 #include "lowp/block.hpp"
 #include "lowp/hadamard.hpp"
 
@@ -44,22 +44,22 @@ random_source source_of(std::uint64_t seed, std::uint64_t stream,
 }
 
 template <class T>
-void quantize_blocks(const plain<T>& x, plain<T>& out, const block_format& f, int axis,
-                     std::uint64_t seed, std::uint64_t stream, const py::object& gen,
+void quantize_blocks(const plain<stored<T>>& x, plain<stored<T>>& out, const block_format& f,
+                     int axis, std::uint64_t seed, std::uint64_t stream, const py::object& gen,
                      const std::optional<plain<std::uint32_t>>& random,
                      const optional_doubles& scales, int threads) {
     call c = make_call(f, shape_list(x), axis, source_of(seed, stream, gen), threads);
     const auto size = static_cast<std::size_t>(x.size());
     if (random) c.options.random = std::span(random->data(), size);
     c.options.given.ideals = span_of(scales);
-    const std::span<const T> from(x.data(), size);
-    const std::span<T> to(out.mutable_data(), size);
+    const std::span<const T> from = elements<T>(x);
+    const std::span<T> to = mutable_elements<T>(out);
     const py::gil_scoped_release released;
     lowp::quantize<T>(from, to, f, c.layout, c.options);
 }
 
 template <class T>
-py::tuple encode_blocks(const plain<T>& x, const block_format& f, int axis, bool packed,
+py::tuple encode_blocks(const plain<stored<T>>& x, const block_format& f, int axis, bool packed,
                         std::uint64_t seed, std::uint64_t stream, const py::object& gen,
                         const std::optional<plain<std::uint32_t>>& random,
                         const optional_doubles& scales, const std::optional<std::uint64_t>& nan,
@@ -73,7 +73,7 @@ py::tuple encode_blocks(const plain<T>& x, const block_format& f, int axis, bool
     plain<std::uint8_t> codes(static_cast<py::ssize_t>(code_size(f, c.layout, how)));
     plain<std::uint8_t> scale_codes(static_cast<py::ssize_t>(scale_size(f, c.layout)));
     const block_memory to{codes.mutable_data(), scale_codes.mutable_data(), how};
-    const std::span<const T> from(x.data(), size);
+    const std::span<const T> from = elements<T>(x);
     std::vector<double> outer;
     {
         const py::gil_scoped_release released;
@@ -86,8 +86,8 @@ py::tuple encode_blocks(const plain<T>& x, const block_format& f, int axis, bool
 
 template <class T>
 void decode_blocks(const plain<std::uint8_t>& codes, const plain<std::uint8_t>& scales,
-                   const plain<double>& outer, plain<T>& out, const block_format& f, int axis,
-                   bool packed, int threads) {
+                   const plain<double>& outer, plain<stored<T>>& out, const block_format& f,
+                   int axis, bool packed, int threads) {
     const call c = make_call(f, shape_list(out), axis, {}, threads);
     const packing how = packed ? packing::dense : packing::loose;
     if (static_cast<std::size_t>(codes.size()) != code_size(f, c.layout, how) ||
@@ -100,7 +100,7 @@ void decode_blocks(const plain<std::uint8_t>& codes, const plain<std::uint8_t>& 
     const block_memory from{const_cast<std::uint8_t*>(codes.data()),
                             const_cast<std::uint8_t*>(scales.data()), how};
     const std::span<const double> levels(outer.data(), static_cast<std::size_t>(outer.size()));
-    const std::span<T> to(out.mutable_data(), static_cast<std::size_t>(out.size()));
+    const std::span<T> to = mutable_elements<T>(out);
     const py::gil_scoped_release released;
     lowp::decode<T>(from, levels, to, f, c.layout, c.options);
 }
@@ -109,11 +109,12 @@ template <class T>
 void hadamard_runs(const plain<T>& x, plain<T>& out, std::size_t size,
                    const std::optional<plain<std::int8_t>>& signs,
                    const std::optional<std::uint64_t>& seed, std::uint64_t stream, bool inverse,
-                   int threads) {
+                   std::size_t columns, int threads) {
     hadamard_options o;
     if (signs) o.signs = std::span(signs->data(), static_cast<std::size_t>(signs->size()));
     if (seed) o.source = random_source{*seed, stream};
     o.is_inverse = inverse;
+    o.columns = columns;
     o.threads = threads;
     o.loops = &dispatch::loops();
     const std::span<const T> from(x.data(), static_cast<std::size_t>(x.size()));
@@ -168,7 +169,22 @@ void bind_verbs(py::module_& m) {
           py::arg("threads"));
     m.def("_hadamard", &hadamard_runs<T>, py::arg("x").noconvert(), py::arg("out").noconvert(),
           py::arg("size"), py::arg("signs"), py::arg("seed"), py::arg("stream"), py::arg("inverse"),
-          py::arg("threads"));
+          py::arg("columns"), py::arg("threads"));
+}
+
+void bind_halves_of_blocks(py::module_& m) {
+    define_of_halves(m, "_block_quantize_halves", &quantize_blocks<f16>, &quantize_blocks<bf16>,
+                     py::arg("x").noconvert(), py::arg("out").noconvert(), py::arg("format"),
+                     py::arg("axis"), py::arg("seed"), py::arg("stream"), py::arg("generator"),
+                     py::arg("random"), py::arg("scales"), py::arg("threads"));
+    define_of_halves(m, "_block_encode_halves", &encode_blocks<f16>, &encode_blocks<bf16>,
+                     py::arg("x").noconvert(), py::arg("format"), py::arg("axis"),
+                     py::arg("packed"), py::arg("seed"), py::arg("stream"), py::arg("generator"),
+                     py::arg("random"), py::arg("scales"), py::arg("nan"), py::arg("threads"));
+    define_of_halves(m, "_block_decode_halves", &decode_blocks<f16>, &decode_blocks<bf16>,
+                     py::arg("codes"), py::arg("scales"), py::arg("outer"),
+                     py::arg("out").noconvert(), py::arg("format"), py::arg("axis"),
+                     py::arg("packed"), py::arg("threads"));
 }
 
 }  // namespace
@@ -194,6 +210,7 @@ void bind_block(py::module_& m) {
         py::arg("format"), py::arg("shape"), py::arg("axis"));
     bind_verbs<float>(m);
     bind_verbs<double>(m);
+    bind_halves_of_blocks(m);
 }
 
 }  // namespace lowp::python

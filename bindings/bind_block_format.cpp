@@ -68,7 +68,8 @@ std::string text_of(const py::handle& value) {
                          std::string(py::str(py::type::of(value))));
 }
 
-void set_element(block_format& f, const py::object& element) {
+void set_element(block_format& f, const py::object& given) {
+    const py::object element = named(given);
     if (py::isinstance<format>(element) || py::isinstance<py::str>(element)) {
         const auto text = text_of(element);
         if (text != "nf4" && !text.starts_with("{")) {
@@ -149,7 +150,7 @@ void set_any(block_format& f, const std::string& key, const py::object& value) {
     else if (key == "scale") f.scale = to_format(value);
     else if (key == "shape") set_shape(f, value);
     else if (key == "rule") set_rule(f, value);
-    else if (!detail::set_field(f, key, text_of(value)))
+    else if (!detail::set_field(f, key, text_of(named(value))))
         throw py::type_error("BlockFormat has no field \"" + key +
                              "\"; see help(lowp.BlockFormat)");
 }

@@ -29,15 +29,25 @@ std::string near_presets(std::string_view name) {
 
 }  // namespace
 
-format to_format(const py::object& object) {
-    if (py::isinstance<format>(object)) return object.cast<const format&>();
+py::object named(const py::object& object) {
+    const auto dtype_name = [&object] { return py::dtype::from_args(object).attr("name"); };
+    if (py::isinstance<py::dtype>(object)) return dtype_name();
+    if (!PyType_Check(object.ptr())) return object;
+    const py::object scalar = py::module_::import("numpy").attr("generic");
+    return PyObject_IsSubclass(object.ptr(), scalar.ptr()) == 1 ? dtype_name() : object;
+}
+
+format to_format(const py::object& given) {
+    if (py::isinstance<format>(given)) return given.cast<const format&>();
+    const py::object object = named(given);
     Py_ssize_t length = 0;
     const char* const text =
         PyUnicode_Check(object.ptr()) ? PyUnicode_AsUTF8AndSize(object.ptr(), &length) : nullptr;
     if (text == nullptr) {
         PyErr_Clear();
-        throw py::type_error("format must be a Format or a name such as \"float8_e4m3fn\"; got " +
-                             std::string(py::str(py::type::of(object))));
+        throw py::type_error(
+            "format must be a Format, a dtype or a name such as \"float8_e4m3fn\"; got " +
+            std::string(py::str(py::type::of(object))));
     }
     static std::unordered_map<std::string, format> known;  // guarded by the GIL
     const std::string name(text, static_cast<std::size_t>(length));
@@ -66,6 +76,8 @@ constexpr const char* format_doc =
     "is_signed: a sign bit. has_inf: one infinity a sign. nan_codes: NaN codes at the top, a sign.\n"
     "has_neg_zero: False makes the code of -0 the NaN. has_subnormals: False leaves field 0 to zero.\n"
     "has_zero: False makes field 0 hold normal numbers (E8M0). is_twos_complement: integers, Qm.f.\n"
+    "Without specials every code is a number: Format(exponent_bits=4, mantissa_bits=5) is \"e4m5f\", and\n"
+    "the name \"e4m5\" is IEEE's layout, the same with has_inf=True, nan_codes=31.\n"
     "Raises ValueError where the fields contradict each other.";
 // clang-format on
 
@@ -73,19 +85,8 @@ py::object optional_code(bool present, code_type code) {
     return present ? py::object(py::int_(code)) : py::object(py::none());
 }
 
-constexpr int max_listed_bits = 24;
-
-py::array_t<double> values(const format& f) {
-    if (f.bits() > max_listed_bits)
-        throw py::value_error("values() lists formats of up to " + std::to_string(max_listed_bits) +
-                              " bits; " + name(f) + " has " + std::to_string(f.bits()));
-    std::vector<double> all;
-    const code_type smallest = f.min_positive_code();
-    if (f.is_signed)
-        for (code_type c = f.max_code() + 1; c-- > smallest;) all.push_back(-f.magnitude_value(c));
-    if (f.is_twos_complement) all.insert(all.begin(), f.lowest());
-    if (f.has_zero) all.push_back(0.0);
-    for (code_type c = smallest; c <= f.max_code(); ++c) all.push_back(f.magnitude_value(c));
+py::array_t<double> values_of(const format& f) {
+    const std::vector<double> all = values(f);
     return py::array_t<double>(static_cast<py::ssize_t>(all.size()), all.data());
 }
 
@@ -166,7 +167,10 @@ void bind_derived(py::class_<format>& c) {
         .def_property_readonly(
             "zero_code", [](const format& f) { return optional_code(f.has_zero, 0); },
             "Code of +0, or None.")
-        .def("values", &values, "All finite values in increasing order, float64, zero once.");
+        .def("values", &values_of, "All finite values in increasing order, float64, zero once.")
+        .def("holds", &format::holds, py::arg("format"),
+             "Whether every finite value of a Format is one of this one, which has a sign and\n"
+             "subnormals: no larger, no finer and of no more digits.");
 }
 
 void bind_identity(py::class_<format>& c) {
@@ -194,13 +198,21 @@ void bind_format(py::module_& m) {
           py::arg("nan_codes") = 0, py::arg("has_neg_zero") = py::none(),
           py::arg("has_subnormals") = true, py::arg("has_zero") = true,
           py::arg("is_twos_complement") = false);
+    refuse_other_arguments(
+        c, {"Format",
+            {},
+            {"exponent_bits", "mantissa_bits", "bias", "is_signed", "has_inf", "nan_codes",
+             "has_neg_zero", "has_subnormals", "has_zero", "is_twos_complement"},
+            "exponent_bits and mantissa_bits, integers, and other fields, all by name"});
     bind_fields(c);
     bind_derived(c);
     bind_identity(c);
 
     m.def(
         "format", [](const py::object& f) { return to_format(f); }, py::arg("name"), py::pos_only(),
-        "The format of a name, or a Format itself. ValueError with the nearest names otherwise.");
+        "The format of a name or of a dtype's name (np.float16, ml_dtypes.float8_e4m3fn), or a "
+        "Format\n"
+        "itself. ValueError with the nearest names otherwise.");
     m.def(
         "formats",
         [] {

@@ -26,7 +26,9 @@ accumulator make_accumulator(const std::string& text, const py::kwargs& fields) 
         all.append("/")
             .append(key.cast<std::string>())
             .append("=")
-            .append(is_format ? name(value.cast<format>()) : std::string(py::str(value)));
+            .append(is_format
+                        ? name(value.cast<format>())
+                        : std::string(py::str(named(py::reinterpret_borrow<py::object>(value)))));
     }
     return parse_accumulator(all);
 }
@@ -120,14 +122,19 @@ void matmul_2d(const py::array& a, const py::array& b, const py::object& c, cons
 }  // namespace
 
 void bind_product(py::module_& m) {
-    py::class_<accumulator>(
+    py::class_<accumulator> c(
         m, "Accumulator", py::is_final(),
         "How the terms of a dot product are added up.\n\n"
         "Accumulator('float16', order='pairwise', chunk=128): a name of "
         "lowp.accumulators() or of a format, and fields in its place; the same as\n"
-        "'float16/order=pairwise/chunk=128'. docs/products.md says what each means.")
-        .def(py::init(&make_accumulator), py::arg("name"))
-        .def_property_readonly("name", [](const accumulator& a) { return name(a); })
+        "'float16/order=pairwise/chunk=128'. docs/products.md says what each means.");
+    std::vector<std::string_view> fields;
+    for (const detail::accumulator_key& key : detail::accumulator_keys())
+        fields.push_back(key.name);
+    c.def(py::init(&make_accumulator), py::arg("name"));
+    refuse_other_arguments(
+        c, {"Accumulator", {"name"}, fields, "a name, as 'float16', then fields by name"});
+    c.def_property_readonly("name", [](const accumulator& a) { return name(a); })
         .def_property_readonly("fields", &fields_of)
         .def_property_readonly("group", [](const accumulator& a) { return a.unit.group; })
         .def_property_readonly("chunk", [](const accumulator& a) { return a.chunk; })

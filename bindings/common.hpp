@@ -5,8 +5,10 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "lowp/block_format.hpp"
 #include "lowp/formats.hpp"
@@ -36,7 +38,11 @@ Enum from_name(const py::object& object, const Names& names, const char* what) {
     throw py::value_error(message.append("; got ").append(detail::shown(word)));
 }
 
-/// A Format, or the name of one.
+/// The name of a NumPy dtype or of the class of its scalars (np.float16, ml_dtypes.float8_e4m3fn), which
+/// is that of the format; every other object as it is.
+py::object named(const py::object& object);
+
+/// A Format, or the one of a name or dtype.
 format to_format(const py::object& object);
 
 /// A BlockFormat, or the one of a name.
@@ -45,9 +51,33 @@ block_format to_block_format(const py::object& object);
 /// Whether a BlockFormat, or a string that can only be the name of one.
 bool is_block_format(const py::object& object);
 
+/// What a call takes, for messages.
+struct call_signature {
+    std::string function;
+    std::vector<std::string_view> positional, keywords;
+    std::string_view takes;  // in words; empty: the positional ones, then arguments by name
+};
+
+/// Throws TypeError with what is wrong with arguments that no overload takes.
+[[noreturn]] void refuse_arguments(const call_signature& s, const py::args& args,
+                                   const py::kwargs& given);
+
+/// A last overload that takes any arguments and says what is wrong with them: pybind11 would print
+/// every signature and every value.
+void refuse_other_arguments(py::module_& m, const call_signature& s);
+
+/// The same of a constructor.
+template <class T>
+void refuse_other_arguments(py::class_<T>& c, const call_signature& s) {
+    c.def(py::init([s](const py::args& args, const py::kwargs& given) -> T {
+        refuse_arguments(s, args, given);
+    }));
+}
+
 inline constexpr std::array<std::string_view, 2> generator_names{"philox4x32_10", "philox4x32_7"};
 
 void bind_format(py::module_& m);
+void bind_halves(py::module_& m);
 void bind_arithmetic(py::module_& m);
 void bind_array(py::module_& m);
 void bind_block(py::module_& m);

@@ -45,6 +45,7 @@ PYBIND11_MODULE(_core, m) {
     python::bind_block_format(m);
     python::bind_block(m);
     python::bind_elementary(m);
+    python::bind_halves(m);
     python::bind_pack(m);
     python::bind_product(m);
     python::bind_spec(m);

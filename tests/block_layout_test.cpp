@@ -3,6 +3,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <cstring>
 #include <thread>
 
 #include "block_check.hpp"
@@ -226,6 +227,37 @@ TEST_CASE("the loops of the including file's own target give the same bits") {
         const bool equal = everything<double>(f, l, x, o) == here;
         CHECK(equal);
     }
+}
+
+TEST_CASE("results that are written past the caches are the same bits") {
+    // As many as streams_from takes, and some more; a place that is no multiple of 16 bytes takes none.
+    constexpr std::size_t n = detail::streams_from / (2 * sizeof(float)) + 2048 * 3 + 17;
+    std::vector<float> x(n);
+    for (std::size_t i = 0; i < n; ++i)
+        x[i] = static_cast<float>(static_cast<std::int32_t>(i * 2654435761U)) * 0x1p-31F;
+    x[5000] = x[n - 1] = std::numeric_limits<float>::quiet_NaN();
+    x[70000] = std::numeric_limits<float>::infinity();
+    std::vector<float> in_place(n);
+    std::vector<float> streamed(n + 1);
+    block_options o;
+    for (const std::string_view isa : isas())
+        for (const char* const name : {"mxfp4", "nvfp4", "float6_e3m2fn/24/float32/amax"}) {
+            const block_format f = parse_block_format(name);
+            o.loops = &dispatch::loops(isa);
+            in_place = x;
+            quantize<float>(std::span<const float>(in_place), in_place, f, o);
+            for (const int threads : {1, 2})
+                for (const std::size_t offset : {0U, 1U}) {
+                    CAPTURE(isa);
+                    CAPTURE(name);
+                    CAPTURE(threads);
+                    CAPTURE(offset);
+                    o.threads = threads;
+                    const std::span<float> out = std::span(streamed).subspan(offset, n);
+                    quantize<float>(std::span<const float>(x), out, f, o);
+                    CHECK(std::memcmp(out.data(), in_place.data(), n * sizeof(float)) == 0);
+                }
+        }
 }
 
 TEST_CASE("a call without a layout is one row of blocks") {

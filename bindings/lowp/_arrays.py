@@ -1,7 +1,8 @@
 """The verbs on everything that is not a plain array: brought into that form, or refused.
 
 Plain is a C-contiguous float32 or float64 array in the machine's byte order; `lowp._core` converts
-those itself and comes here with the rest.
+those itself and comes here with the rest. Arrays of float16 and bfloat16 are worked on as their
+codes (`lowp._halves`).
 """
 
 from __future__ import annotations
@@ -84,13 +85,30 @@ def _contiguous(x: Array) -> Array:
     return np.require(x, x.dtype.newbyteorder("="), ("C", "A")).reshape(x.shape)
 
 
+def half_codes(x: Array) -> Array:
+    """The codes of a float16 or bfloat16 array: plain uint16, a view where x itself is plain."""
+    codes = np.require(x, requirements=("C", "A")).view(np.uint16)
+    return (codes if x.dtype.isnative else codes.byteswap()).reshape(x.shape)
+
+
+def from_half_codes(codes: Array, dtype: np.dtype[Any]) -> Array:
+    """The array of `dtype`, float16 or bfloat16, that has these codes."""
+    halves: Array = codes.view(dtype.newbyteorder("="))
+    return halves.astype(dtype, copy=False)
+
+
+def out_codes(out: Array | None) -> Array | None:
+    """The codes of `out`, to be written where it is plain; else None."""
+    if out is None or not (out.dtype.isnative and out.flags.c_contiguous and out.flags.aligned):
+        return None
+    return out.view(np.ndarray).view(np.uint16)
+
+
 def _to_carrier(x: Array, what: str = "x") -> Array:
     """x as a plain array; 16-bit floats become float32, which holds them exactly."""
     half = _half_format(x.dtype)
     if half is not None:
-        codes = np.ascontiguousarray(x).view(np.uint16)
-        native = codes if x.dtype.isnative else codes.byteswap()
-        return np.asarray(_core.decode(native, half, dtype=np.float32)).reshape(x.shape)
+        return np.asarray(_core.decode(half_codes(x), half, dtype=np.float32))
     if x.dtype.newbyteorder("=") not in (np.float32, np.float64):
         raise _refuse(x.dtype, what)
     return _contiguous(x)
@@ -101,26 +119,21 @@ def _from_carrier(y: Array, dtype: np.dtype[Any]) -> Array:
     half = _half_format(dtype)
     if half is None:
         return y.astype(dtype, copy=False)
-    codes = np.asarray(_core.encode(y, half), dtype=np.uint16)
-    halves: Array = codes.view(dtype.newbyteorder("=")).astype(dtype, copy=False)
-    return halves.reshape(y.shape)
+    return from_half_codes(np.asarray(_core.encode(y, half), dtype=np.uint16), dtype)
 
 
 def _check_half_holds(fmt: _core.Format, dtype: np.dtype[Any]) -> None:
     half = _half_format(dtype)
-    if half is None:
-        return
-    smallest = fmt.min_subnormal if fmt.has_subnormals else fmt.min_normal * fmt.epsilon
-    holds = (
-        fmt.precision <= half.precision
-        and max(fmt.max, -fmt.lowest) <= half.max
-        and smallest >= half.min_subnormal
-    )
-    if not holds:
+    if half is not None:
+        _check_holds(half, fmt)
+
+
+def _check_holds(half: _core.Format, fmt: _core.Format) -> None:
+    if not half.holds(fmt):
         raise ValueError(
-            f"{dtype} does not hold every value of {fmt}; pass x.astype(np.float32), which does"
+            f"{half} does not hold every value of {fmt}; pass x.astype(np.float32), which does"
             if fmt.precision <= 24
-            else f"{dtype} does not hold every value of {fmt}; pass x.astype(np.float64)"
+            else f"{half} does not hold every value of {fmt}; pass x.astype(np.float64)"
         )
 
 
@@ -134,6 +147,19 @@ def _check_out(out: Any, shape: tuple[int, ...], dtype: np.dtype[Any], what: str
     if not out.flags.writeable:
         raise ValueError("out is read-only; pass a writable array or leave it out")
     return out
+
+
+def target(out: Any, plain: Array, *others: Array | None) -> Array:
+    """Memory for results in the shape and dtype of `plain`, from which they are made: `out` if they
+    can go there while `plain` and the others are read, else new memory.
+    """
+    fits = isinstance(out, np.ndarray) and out.dtype == plain.dtype and out.shape == plain.shape
+    if not fits or not (out.flags.c_contiguous and out.flags.aligned and out.flags.writeable):
+        return np.empty_like(plain, subok=False)
+    apart = not np.may_share_memory(out, plain) or out.ctypes.data == plain.ctypes.data
+    unread = not any(other is not None and np.may_share_memory(out, other) for other in others)
+    result: Array = out if apart and unread else np.empty_like(plain, subok=False)
+    return result
 
 
 def _result(y: Array, x: Any, out: Any) -> Any:
@@ -169,6 +195,12 @@ def _plain_random(random: Any, shape: tuple[int, ...]) -> Any:
     return np.ascontiguousarray(words, dtype=np.uint32)
 
 
+def _halves() -> Any:
+    from lowp import _halves  # which needs this module
+
+    return _halves
+
+
 def quantize(x: Any, fmt: Any, *, random: Any, out: Any, **options: Any) -> Any:
     """See lowp.quantize."""
     target = _core.format(fmt)
@@ -176,10 +208,14 @@ def quantize(x: Any, fmt: Any, *, random: Any, out: Any, **options: Any) -> Any:
     _check_half_holds(target, array.dtype)
     if out is not None:
         _check_out(out, array.shape, array.dtype, f"{array.dtype}, those of x")
-    plain = _to_carrier(array)
-    words = _plain_random(random, array.shape)
-    y = _core.quantize(plain, target, random=words, **options)
-    return _result(_from_carrier(np.asarray(y), array.dtype), x, out)
+    half = _half_format(array.dtype)
+    if half is None:
+        words = _plain_random(random, array.shape)
+        y = np.asarray(_core.quantize(_to_carrier(array), target, random=words, **options))
+        return _result(y.astype(array.dtype, copy=False), x, out)
+    to = out_codes(out)
+    y = _halves().quantize(half_codes(array), half, target, random=random, out=to, **options)
+    return out if to is not None else _result(from_half_codes(y, array.dtype), x, out)
 
 
 def _code_dtype(bits: int) -> type[np.unsignedinteger[Any]]:
@@ -199,9 +235,12 @@ def encode(x: Any, fmt: Any, *, nan: Any, random: Any, out: Any, **options: Any)
             wide_enough = out.dtype.itemsize * 8 >= target.bits
             dtype = out.dtype if wide_enough else dtype
         _check_out(out, array.shape, dtype, f"uint{dtype.itemsize * 8} or wider")
-    plain = _to_carrier(array)
-    words = _plain_random(random, array.shape)
-    codes = np.asarray(_core.encode(plain, target, nan=nan, random=words, **options))
+    options |= {"nan": nan, "random": _plain_random(random, array.shape)}
+    half = _half_format(array.dtype)
+    if half is None:
+        codes = np.asarray(_core.encode(_to_carrier(array), target, **options))
+    else:
+        codes = _halves().encode(half_codes(array), half, target, **options)
     return _result(codes.astype(dtype, copy=False), x, out)
 
 
@@ -228,9 +267,12 @@ def decode(codes: Any, fmt: Any, *, dtype: Any, out: Any, threads: Any) -> Any:
     if out is not None:
         _check_out(out, array.shape, dtype, f"{dtype}")
     plain = _contiguous(array)
-    carrier = np.float32 if half is not None else dtype.newbyteorder("=")
-    y = np.asarray(_core.decode(plain, source, dtype=carrier, threads=threads))
-    return _result(_from_carrier(y, dtype), codes, out)
+    if half is None:
+        y = np.asarray(_core.decode(plain, source, dtype=dtype.newbyteorder("="), threads=threads))
+        return _result(y.astype(dtype, copy=False), codes, out)
+    to = out_codes(out)
+    y = _halves().decode(plain, half, source, out=to, threads=threads)
+    return out if to is not None else _result(from_half_codes(y, dtype), codes, out)
 
 
 def _plain_codes(codes: Any, what: str) -> Array:

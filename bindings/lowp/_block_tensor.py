@@ -189,9 +189,14 @@ class BlockTensor:
             raise _arrays._refuse(wanted, "dtype")
         if out is not None:
             _arrays._check_out(out, self.shape, wanted, f"{wanted}")
-        carrier = np.dtype(np.float32) if half is not None else wanted.newbyteorder("=")
-        y = np.empty(self.shape, carrier)
-        _core._block_decode(
+        y = np.empty(self.shape, np.uint16 if half is not None else wanted.newbyteorder("="))
+        self.decode_memory(y, half, threads)
+        values = _arrays.from_half_codes(y, wanted) if half is not None else y
+        return _arrays._result(values.astype(wanted, copy=False), None, out)
+
+    def decode_memory(self, y: Array, half: _core.Format | None, threads: int | None) -> None:
+        """The values into a plain array, or their codes in a half into one of uint16."""
+        parts = (
             self.codes,
             np.ascontiguousarray(self.scales.astype(self.scales.dtype.newbyteorder("<")))
             .reshape(-1)
@@ -203,7 +208,10 @@ class BlockTensor:
             self.packed,
             _core.get_threads() if threads is None else index(threads),
         )
-        return _arrays._result(_arrays._from_carrier(y, wanted), None, out)
+        if half is None:
+            _core._block_decode(*parts)
+        else:
+            _core._block_decode_halves(half, *parts)
 
     def save(self, path: str | Path, name: str = "tensor") -> None:
         """Write a safetensors file that names the format (lowp.files)."""

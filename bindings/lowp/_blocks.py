@@ -32,10 +32,15 @@ def _format(fmt: Any, rounding: Any, saturation: Any, random_bits: Any) -> _core
     return found.replace(**changes) if changes else found
 
 
-def _holds(block: _core.BlockFormat, dtype: np.dtype[Any]) -> None:
-    half = _arrays._half_format(dtype)
+def _check_holds(half: _core.Format | None, block: _core.BlockFormat) -> None:
     if half is not None and block.element_max > half.max:
-        raise ValueError(f"{dtype} does not hold every element of {block}; pass float32")
+        raise ValueError(f"{half} does not hold every element of {block}; pass float32")
+
+
+def _memory(x: Array) -> tuple[Array, _core.Format | None]:
+    """What the loops read: a plain array, or the codes of halves and their format."""
+    half = _arrays._half_format(x.dtype)
+    return (_arrays._to_carrier(x), None) if half is None else (_arrays.half_codes(x), half)
 
 
 def blocks_of(x: Any, block: Any, *, axis: int = -1) -> Array:
@@ -58,11 +63,16 @@ def blocks_of(x: Any, block: Any, *, axis: int = -1) -> Array:
     return result
 
 
-def _ideal_scales(x: Array, block: _core.BlockFormat, axis: int, scales: Scales) -> Array | None:
+def _ideal_scales(
+    x: Array, half: _core.Format | None, block: _core.BlockFormat, axis: int, scales: Scales
+) -> Array | None:
     if scales is None:
         return None
     shape = grid(block, x.shape, axis)
-    given = scales(blocks_of(x, block, axis=axis)) if callable(scales) else scales
+    given: Any = scales
+    if callable(scales):
+        floats = x if half is None else np.asarray(_core.decode(x, half))
+        given = scales(blocks_of(floats, block, axis=axis))
     values = np.asarray(given, dtype=np.float64)
     count = math.prod(shape)
     shapes = [shape, (count,), (count, 1)] if callable(scales) else [shape]
@@ -84,8 +94,23 @@ def _options(x: Array, random: Any, **rest: Any) -> dict[str, Any]:
     }
 
 
-def quantize(
-    x: Any,
+def quantize(x: Any, fmt: Any, *, out: Any, **rest: Any) -> Any:
+    """See lowp.quantize."""
+    array = _arrays.as_array(x)
+    if out is not None:
+        _arrays._check_out(out, array.shape, array.dtype, f"{array.dtype}, those of x")
+    memory, half = _memory(array)
+    to = out if half is None else _arrays.out_codes(out)
+    y = quantize_memory(memory, half, fmt, out=to, **rest)
+    if y is to:
+        return out
+    values = y if half is None else _arrays.from_half_codes(y, array.dtype)
+    return _arrays._result(values.astype(array.dtype, copy=False), x, out)
+
+
+def quantize_memory(
+    x: Array,
+    half: _core.Format | None,
     fmt: Any,
     *,
     axis: Any,
@@ -93,36 +118,35 @@ def quantize(
     rounding: Any,
     saturation: Any,
     random_bits: Any,
-    out: Any,
+    out: Array | None,
     **rest: Any,
-) -> Any:
-    """See lowp.quantize."""
+) -> Array:
+    """quantize of what _memory gives; the result is `out` where it could be written at once."""
     block = _format(fmt, rounding, saturation, random_bits)
-    array = _arrays.as_array(x)
-    _holds(block, array.dtype)
+    _check_holds(half, block)
+    at = check_axis(axis, x.ndim)
+    ideal = _ideal_scales(x, half, block, at, scales)
+    options = _options(x, **rest)
+    y = _arrays.target(out, x, options["random"], ideal)
+    if half is None:
+        _core._block_quantize(x, y, block, at, scales=ideal, **options)
+    else:
+        _core._block_quantize_halves(half, x, y, block, at, scales=ideal, **options)
+    return y
+
+
+def encode(x: Any, fmt: Any, *, out: Any, **rest: Any) -> BlockTensor:
+    """See lowp.encode."""
     if out is not None:
-        _arrays._check_out(out, array.shape, array.dtype, f"{array.dtype}, those of x")
-    at = check_axis(axis, array.ndim)
-    plain = _arrays._to_carrier(array)
-    ideal = _ideal_scales(plain, block, at, scales)
-    direct = _is_target(out, plain) and not any(
-        np.may_share_memory(out, given) for given in (rest["random"], ideal) if given is not None
-    )
-    y = out if direct else np.empty_like(plain, subok=False)
-    _core._block_quantize(plain, y, block, at, scales=ideal, **_options(array, **rest))
-    return out if direct else _arrays._result(_arrays._from_carrier(y, array.dtype), x, out)
+        raise ValueError("encode in a block format makes a BlockTensor; it takes no out")
+    array = _arrays.as_array(x)
+    return encode_memory(*_memory(array), array.dtype, fmt, **rest)
 
 
-def _is_target(out: Any, plain: Array) -> bool:
-    """Whether results can go to `out` as they are made."""
-    if not isinstance(out, np.ndarray) or out.dtype != plain.dtype:
-        return False
-    apart = not np.may_share_memory(out, plain) or out.ctypes.data == plain.ctypes.data
-    return bool(out.flags.c_contiguous and out.flags.aligned and out.flags.writeable and apart)
-
-
-def encode(
-    x: Any,
+def encode_memory(
+    x: Array,
+    half: _core.Format | None,
+    dtype: np.dtype[Any],
     fmt: Any,
     *,
     axis: Any,
@@ -132,27 +156,19 @@ def encode(
     rounding: Any,
     saturation: Any,
     random_bits: Any,
-    out: Any,
     **rest: Any,
 ) -> BlockTensor:
-    """See lowp.encode."""
-    if out is not None:
-        raise ValueError("encode in a block format makes a BlockTensor; it takes no out")
+    """encode of what _memory gives. dtype: what the tensor is decoded to where nothing is said."""
     block = _format(fmt, rounding, saturation, random_bits)
-    array = _arrays.as_array(x)
-    at = check_axis(axis, array.ndim)
-    plain = _arrays._to_carrier(array)
+    at = check_axis(axis, x.ndim)
     is_packed = block.element_bits <= 8 if packed is None else bool(packed)
-    codes, scale_codes, outer = _core._block_encode(
-        plain,
-        block,
-        at,
-        is_packed,
-        scales=_ideal_scales(plain, block, at, scales),
-        nan=_nan_code(nan, block),
-        **_options(array, **rest),
-    )
-    return BlockTensor(block, codes, scale_codes, outer, array.shape, at, array.dtype, is_packed)
+    options = _options(x, **rest)
+    options |= {"nan": _nan_code(nan, block), "scales": _ideal_scales(x, half, block, at, scales)}
+    if half is None:
+        parts = _core._block_encode(x, block, at, is_packed, **options)
+    else:
+        parts = _core._block_encode_halves(half, x, block, at, is_packed, **options)
+    return BlockTensor(block, *parts, x.shape, at, dtype, is_packed)
 
 
 def _nan_code(nan: Any, block: _core.BlockFormat) -> int | None:

@@ -4,6 +4,7 @@ from typing import Any, final, overload
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from lowp._arguments import FormatLike
 from lowp._blocks import BlockTensor
 
 __version__: str
@@ -84,6 +85,7 @@ class Format:
     def nan_code(self) -> int | None: ...
     @property
     def zero_code(self) -> int | None: ...
+    def holds(self, format: Format) -> bool: ...
     def values(self) -> NDArray[np.float64]: ...
     def __eq__(self, other: object, /) -> bool: ...
     def __hash__(self) -> int: ...
@@ -93,8 +95,8 @@ class Format:
 class BlockFormat:
     def __init__(
         self,
-        element: str | Format | Sequence[float] | NDArray[Any] = "float4_e2m1fn",
-        scale: str | Format = "float8_e8m0fnu",
+        element: FormatLike | Sequence[float] | NDArray[Any] = "float4_e2m1fn",
+        scale: FormatLike = "float8_e8m0fnu",
         shape: int | str | tuple[int, int] = 32,
         rule: str | float | None = None,
         **fields: str | float | Format,
@@ -153,7 +155,7 @@ def elementary(
     function: str,
     x: Any,
     y: Any,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -171,13 +173,13 @@ def block_format(name: str | BlockFormat, /, *, compat: str | None = None) -> Bl
 def block_formats() -> dict[str, BlockFormat]: ...
 def block_format_sources() -> dict[str, str]: ...
 def is_block_format(format: object, /) -> bool: ...
-def format(name: str | Format, /) -> Format: ...
+def format(name: FormatLike, /) -> Format: ...
 def formats() -> dict[str, Format]: ...
 def format_sources() -> dict[str, str]: ...
 @overload
 def quantize(
     x: float,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -194,7 +196,7 @@ def quantize(
 @overload
 def quantize(
     x: ArrayLike,
-    format: str | Format | BlockFormat,
+    format: FormatLike | BlockFormat,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -287,7 +289,7 @@ def encode(
 @overload
 def decode(
     codes: int,
-    format: str | Format,
+    format: FormatLike,
     *,
     dtype: DTypeLike | None = None,
     out: None = None,
@@ -296,7 +298,7 @@ def decode(
 @overload
 def decode(
     codes: ArrayLike | BlockTensor,
-    format: str | Format | BlockFormat | None = None,
+    format: FormatLike | BlockFormat | None = None,
     *,
     dtype: DTypeLike | None = None,
     out: NDArray[Any] | None = None,
@@ -306,7 +308,7 @@ def decode(
 def add(
     x: float,
     y: float,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -322,7 +324,7 @@ def add(
 def add(
     x: ArrayLike,
     y: ArrayLike,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -338,7 +340,7 @@ def add(
 def sub(
     x: float,
     y: float,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -354,7 +356,7 @@ def sub(
 def sub(
     x: ArrayLike,
     y: ArrayLike,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -370,7 +372,7 @@ def sub(
 def mul(
     x: float,
     y: float,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -386,7 +388,7 @@ def mul(
 def mul(
     x: ArrayLike,
     y: ArrayLike,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -402,7 +404,7 @@ def mul(
 def div(
     x: float,
     y: float,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -418,7 +420,7 @@ def div(
 def div(
     x: ArrayLike,
     y: ArrayLike,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -433,7 +435,7 @@ def div(
 @overload
 def sqrt(
     x: float,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -448,7 +450,7 @@ def sqrt(
 @overload
 def sqrt(
     x: ArrayLike,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -465,7 +467,7 @@ def fma(
     x: float,
     y: float,
     z: float,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -482,7 +484,7 @@ def fma(
     x: ArrayLike,
     y: ArrayLike,
     z: ArrayLike,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -498,7 +500,7 @@ def fma(
 def remainder(
     x: float,
     y: float,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -514,7 +516,7 @@ def remainder(
 def remainder(
     x: ArrayLike,
     y: ArrayLike,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -530,7 +532,7 @@ def remainder(
 def minimum(
     x: float,
     y: float,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -546,7 +548,7 @@ def minimum(
 def minimum(
     x: ArrayLike,
     y: ArrayLike,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -562,7 +564,7 @@ def minimum(
 def maximum(
     x: float,
     y: float,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -578,7 +580,7 @@ def maximum(
 def maximum(
     x: ArrayLike,
     y: ArrayLike,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -594,7 +596,7 @@ def maximum(
 def minimum_number(
     x: float,
     y: float,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -610,7 +612,7 @@ def minimum_number(
 def minimum_number(
     x: ArrayLike,
     y: ArrayLike,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -626,7 +628,7 @@ def minimum_number(
 def maximum_number(
     x: float,
     y: float,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -642,7 +644,7 @@ def maximum_number(
 def maximum_number(
     x: ArrayLike,
     y: ArrayLike,
-    format: str | Format,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -669,12 +671,12 @@ def isas() -> tuple[str, ...]: ...
 def _pack(codes: NDArray[np.uint8], bits: int) -> NDArray[np.uint8]: ...
 def _unpack(buffer: NDArray[np.uint8], bits: int, count: int) -> NDArray[np.uint8]: ...
 def _spec_quantize(
-    x: float, format: str | Format, rounding: str, saturation: str, random_bits: int, random: int
+    x: float, format: FormatLike, rounding: str, saturation: str, random_bits: int, random: int
 ) -> float: ...
 def _spec_encode(
-    x: float, format: str | Format, rounding: str, saturation: str, random_bits: int, random: int
+    x: float, format: FormatLike, rounding: str, saturation: str, random_bits: int, random: int
 ) -> int: ...
-def _spec_decode(code: int, format: str | Format) -> float: ...
+def _spec_decode(code: int, format: FormatLike) -> float: ...
 def _block_grid(
     format: BlockFormat, shape: Sequence[int], axis: int
 ) -> tuple[int, int, int, int, int, bool]: ...
@@ -689,6 +691,80 @@ def _block_quantize(
     random: NDArray[np.uint32] | None,
     scales: NDArray[np.float64] | None,
     threads: int,
+) -> None: ...
+def _block_quantize_halves(
+    half: Format,
+    x: NDArray[np.uint16],
+    out: NDArray[np.uint16],
+    format: BlockFormat,
+    axis: int,
+    seed: int,
+    stream: int,
+    generator: str,
+    random: NDArray[np.uint32] | None,
+    scales: NDArray[np.float64] | None,
+    threads: int,
+) -> None: ...
+def _block_encode_halves(
+    half: Format,
+    x: NDArray[np.uint16],
+    format: BlockFormat,
+    axis: int,
+    packed: bool,
+    seed: int,
+    stream: int,
+    generator: str,
+    random: NDArray[np.uint32] | None,
+    scales: NDArray[np.float64] | None,
+    nan: int | None,
+    threads: int,
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.float64]]: ...
+def _block_decode_halves(
+    half: Format,
+    codes: NDArray[np.uint8],
+    scales: NDArray[np.uint8],
+    outer: NDArray[np.float64],
+    out: NDArray[np.uint16],
+    format: BlockFormat,
+    axis: int,
+    packed: bool,
+    threads: int,
+) -> None: ...
+def _quantize_halves(
+    half: Format,
+    codes: NDArray[np.uint16],
+    out: NDArray[np.uint16],
+    format: Format,
+    rounding: str | None,
+    saturation: str | None,
+    random_bits: int | None,
+    seed: int,
+    stream: int,
+    generator: str,
+    random: NDArray[np.uint32] | None,
+    threads: int | None,
+) -> None: ...
+def _encode_halves(
+    half: Format,
+    codes: NDArray[np.uint16],
+    out: NDArray[Any],
+    format: Format,
+    rounding: str | None,
+    saturation: str | None,
+    nan: int | None,
+    random_bits: int | None,
+    seed: int,
+    stream: int,
+    generator: str,
+    random: NDArray[np.uint32] | None,
+    threads: int | None,
+) -> None: ...
+def _decode_halves(
+    half: Format,
+    codes: NDArray[Any],
+    out: NDArray[np.uint16],
+    format: Format,
+    threads: int | None,
 ) -> None: ...
 def _block_encode(
     x: NDArray[Any],
@@ -721,5 +797,6 @@ def _hadamard(
     seed: int | None,
     stream: int,
     inverse: bool,
+    columns: int,
     threads: int,
 ) -> None: ...

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from operator import index
 from typing import Any
 
@@ -44,7 +45,8 @@ def hadamard(
         raise ValueError(f"axis {axis} must be a multiple of size {size}; got {length}: pad it")
     if out is not None:
         _arrays._check_out(out, array.shape, array.dtype, f"{array.dtype}, those of x")
-    plain = _arrays._to_carrier(np.moveaxis(array, at, -1))
+    plain = _arrays._to_carrier(array)
+    columns = math.prod(array.shape[at % array.ndim + 1 :]) or 1
     y = np.empty_like(plain, subok=False)
     given = None if signs is None else _signs(signs)
     _core._hadamard(
@@ -55,10 +57,10 @@ def hadamard(
         None if seed is None else _arrays.word(seed, "seed"),
         _arrays.word(stream, "stream"),
         bool(inverse),
+        columns,
         _core.get_threads() if threads is None else index(threads),
     )
-    moved = np.moveaxis(_arrays._from_carrier(y, array.dtype), -1, at)
-    return _arrays._result(np.ascontiguousarray(moved), x, out)
+    return _arrays._result(_arrays._from_carrier(y, array.dtype), x, out)
 
 
 def _signs(signs: Any) -> NDArray[np.int8]:

@@ -126,6 +126,80 @@ void for_chunks(std::size_t n, const projection& p, const options& o, const loop
     });
 }
 
+/// encode of the parts of an array, in any order and on any thread.
+template <class T, class Isa>
+class part_encoder {
+public:
+    part_encoder(const converter<T>& c, const options& o, const carrier_loops<T>& loops)
+        : plan_(c.plan()), loops_(loops), refuses_nan_(!c.format().has_nan() && !o.nan_code) {
+        if (!o.nan_code) return;
+        const format& f = c.format();
+        if ((*o.nan_code & ~f.code_mask()) != 0)
+            fail("lowp::encode: nan_code must be a code of " + std::to_string(f.bits()) +
+                 " bits; got " + std::to_string(*o.nan_code));
+        plan_.nan_code = static_cast<typename plan<T>::word>(*o.nan_code);
+    }
+
+    void operator()(const T* x, void* codes, int code_bytes, const std::uint32_t* random,
+                    std::size_t n) {
+        if (!refuses_nan_) return loops_.encode(plan_, x, codes, code_bytes, random, n);
+        // By chunks: what any_nan reads is in the cache when encode wants it.
+        for (std::size_t i = 0; i < n; i += chunk) {
+            const std::size_t count = std::min(chunk, n - i);
+            if (loops_.any_nan(x + i, count)) met_nan_ = true;
+            loops_.encode(
+                plan_, x + i,
+                static_cast<unsigned char*>(codes) + i * static_cast<std::size_t>(code_bytes),
+                code_bytes, random == nullptr ? nullptr : random + i, count);
+        }
+    }
+
+    /// After all parts. Throws where a NaN was met that has no code.
+    void finish() const {
+        if (met_nan_)
+            fail(
+                "lowp::encode: the input has NaN and the format has none; choose what a NaN "
+                "becomes (options::nan_code; nan= in Python)");
+    }
+
+private:
+    plan<T> plan_;
+    const carrier_loops<T>& loops_;
+    bool refuses_nan_;
+    std::atomic<bool> met_nan_{false};
+};
+
+/// decode of the parts of an array, in any order and on any thread.
+template <class T, class Isa>
+class part_decoder {
+public:
+    part_decoder(const converter<T>& c, int code_bytes, const loop_table& table)
+        : converter_(c),
+          table_(table),
+          code_bytes_(code_bytes),
+          may_be_wide_(c.format().bits() < 8 * code_bytes) {}
+
+    void operator()(const void* codes, T* y, std::size_t n) {
+        const code_type mask = converter_.format().code_mask();
+        if (may_be_wide_ && table_.any_above(codes, code_bytes_, mask, n)) met_wide_ = true;
+        table_.of<T>().decode(converter_.plan(), codes, code_bytes_, y, n);
+    }
+
+    /// After all parts. Throws where a code was met that is none of the format.
+    void finish() const {
+        if (met_wide_)
+            fail("lowp::decode: a code has bits above the format's " +
+                 std::to_string(converter_.format().bits()) + "; unpack dense codes first");
+    }
+
+private:
+    const converter<T>& converter_;
+    const loop_table& table_;
+    int code_bytes_;
+    bool may_be_wide_;
+    std::atomic<bool> met_wide_{false};
+};
+
 }  // namespace detail
 
 /// Each x on the grid of a format, written to `out`: x itself, or memory that x and
@@ -166,36 +240,16 @@ void quantize(std::span<T, Extent> x, const format& f, const projection& p = {},
 template <carrier_float T, code_integer Code, class Isa = detail::native_isa>
 void encode(std::span<const T> x, std::span<Code> out, const converter<T>& c,
             const options& o = {}) {
-    const format& f = c.format();
     detail::check_sizes("encode", x.size(), out.size());
-    detail::check_code_width<Code>("encode", f);
+    detail::check_code_width<Code>("encode", c.format());
     detail::check_options("encode", c.projection(), o, x.size());
-    auto plan = c.plan();
-    if (o.nan_code) {
-        if ((*o.nan_code & ~f.code_mask()) != 0)
-            detail::fail("lowp::encode: nan_code must be a code of " + std::to_string(f.bits()) +
-                         " bits; got " + std::to_string(*o.nan_code));
-        plan.nan_code = static_cast<typename detail::plan<T>::word>(*o.nan_code);
-    }
-    const bool refuse_nan = !f.has_nan() && !o.nan_code;
-    std::atomic<bool> met_nan{false};
     const detail::loop_table& table = detail::loops_of<Isa>(o);
-    const auto& loops = table.template of<T>();
-    const auto convert = [&](std::size_t i, std::size_t n, const std::uint32_t* random) {
-        if (refuse_nan && loops.any_nan(x.data() + i, n)) met_nan = true;
-        loops.encode(plan, x.data() + i, out.data() + i, sizeof(Code), random, n);
-    };
+    detail::part_encoder<T, Isa> encode_part(c, o, table.template of<T>());
     detail::for_chunks(x.size(), c.projection(), o, table,
-                       [&](std::size_t begin, std::size_t n, const std::uint32_t* random) {
-        if (!refuse_nan || random != nullptr) return convert(begin, n, random);
-        // By chunks: what any_nan reads is in the cache when encode wants it.
-        for (std::size_t i = 0; i < n; i += detail::chunk)
-            convert(begin + i, std::min(detail::chunk, n - i), nullptr);
+                       [&](std::size_t i, std::size_t n, const std::uint32_t* random) {
+        encode_part(x.data() + i, out.data() + i, sizeof(Code), random, n);
     });
-    if (met_nan)
-        detail::fail(
-            "lowp::encode: the input has NaN and the format has none; choose what a NaN "
-            "becomes (options::nan_code; nan= in Python)");
+    encode_part.finish();
 }
 
 template <carrier_float T, code_integer Code, class Isa = detail::native_isa>
@@ -209,26 +263,16 @@ void encode(std::span<const T> x, std::span<Code> out, const format& f, const pr
 template <carrier_float T, code_integer Code, class Isa = detail::native_isa>
 void decode(std::span<const Code> codes, std::span<T> out, const converter<T>& c,
             const options& o = {}) {
-    const format& f = c.format();
     detail::check_sizes("decode", codes.size(), out.size());
     detail::check_options("decode", {}, o, codes.size());
-    const detail::loop_table& table = detail::loops_of<Isa>(o);
-    const bool may_be_wide = f.bits() < static_cast<int>(8 * sizeof(Code));
-    std::atomic<bool> met_wide{false};
+    detail::part_decoder<T, Isa> decode_part(c, sizeof(Code), detail::loops_of<Isa>(o));
     detail::for_ranges(codes.size(), o.threads, detail::chunk,
                        [&](std::size_t begin, std::size_t end) {
         const detail::default_environment environment;
-        for (std::size_t i = begin; i < end; i += detail::chunk) {
-            const std::size_t n = std::min(detail::chunk, end - i);
-            if (may_be_wide && table.any_above(codes.data() + i, sizeof(Code), f.code_mask(), n))
-                met_wide = true;
-            table.template of<T>().decode(c.plan(), codes.data() + i, sizeof(Code), out.data() + i,
-                                          n);
-        }
+        for (std::size_t i = begin; i < end; i += detail::chunk)
+            decode_part(codes.data() + i, out.data() + i, std::min(detail::chunk, end - i));
     });
-    if (met_wide)
-        detail::fail("lowp::decode: a code has bits above the format's " +
-                     std::to_string(f.bits()) + "; unpack dense codes first");
+    decode_part.finish();
 }
 
 template <carrier_float T, code_integer Code, class Isa = detail::native_isa>

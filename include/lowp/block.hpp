@@ -93,6 +93,32 @@ void check_blocks(const char* verb, const block_format& f, const block_layout& l
                  std::to_string(s));
 }
 
+/// Elements that lie as the loops want them: what encode reads, and what outer scales follow from.
+template <class T>
+struct plain_elements {
+    std::span<const T> x;
+
+    [[nodiscard]] const T* operator()(std::size_t begin, std::size_t, T*) const {
+        return x.data() + begin;
+    }
+    /// work(elements, panel): the panel's elements, and where they lie.
+    template <class Work>
+    void visit(const panel& p, const Work& work) const {
+        work(x.data(), p);
+    }
+};
+
+/// The same for what decode writes.
+template <class T>
+struct plain_result {
+    std::span<T> y;
+
+    template <class Work>
+    void visit(const panel& p, const Work& work) const {
+        work(y.data(), p);
+    }
+};
+
 }  // namespace detail
 
 /// x on the grid of its blocks, element by element x' = project(x / s) * s with the block's s. x and
@@ -107,11 +133,14 @@ void quantize(std::span<const T> x, std::span<T> out, const block_format& f, con
     detail::check_sizes("quantize", x.size(), out.size());
     detail::check_blocks<T>("quantize", f, l, x.size(), o);
     const detail::block_engine<T, Isa> engine(f, l, o, detail::loops_of<Isa>(o), o.given);
-    const auto outer = engine.outer_scales(x.data());
-    engine.for_panels(detail::panels(l), [&](const auto& p, auto& scales, int threads) {
+    const auto outer = engine.outer_scales(detail::plain_elements<T>{x});
+    engine.for_panels(
+        detail::panels(l),
+        [&](const auto& p, auto& scales, int threads) {
         engine.find_scales(x.data(), p, outer, scales, threads);
         engine.quantize(x.data(), out.data(), p, scales, threads);
-    });
+        },
+        detail::traffic::of(x, out));
 }
 
 /// The same for one row of blocks.
@@ -156,6 +185,96 @@ struct block_memory {
     return l.blocks() * static_cast<std::size_t>(detail::code_bytes(f.scale.bits()));
 }
 
+namespace detail {
+
+/// encode in blocks; the layout, element and options are checked. Elements: see plain_elements.
+template <class T, class Isa, class Elements>
+std::vector<double> encode_blocks(const Elements& x, const block_memory& to, const block_format& f,
+                                  const block_layout& l, const block_options& o) {
+    const int bits = f.element_bits();
+    if (to.packing == packing::dense && bits > 8)
+        fail("lowp::encode: packed codes have up to 8 bits; got " + std::to_string(bits));
+    if (o.nan_code && *o.nan_code >> bits != 0)
+        fail("lowp::encode: nan_code must be a code of " + std::to_string(bits) + " bits; got " +
+             std::to_string(*o.nan_code));
+    const block_engine<T, Isa> engine(f, l, o, loops_of<Isa>(o), o.given);
+    const auto outer = engine.outer_scales(x);
+    const int scale_bytes = code_bytes(f.scale.bits());
+    // Runs of packed codes start at whole bytes where lines and panels do; else they are closed up after.
+    const panels all(l);
+    const bool packs_runs =
+        to.packing == packing::dense && l.columns % 8 == 0 && all.begin_at_bytes();
+    std::vector<std::uint8_t> loose(to.packing == packing::dense && !packs_runs ? l.size() : 0);
+    std::uint8_t* const codes = loose.empty() ? to.codes : loose.data();
+    engine.for_panels(all, [&](const panel& whole, auto& scales, int threads) {
+        x.visit(whole, [&](const T* from, const panel& p) {
+            engine.find_scales(from, p, outer, scales, threads);
+            engine.encode_scales(p, scales,
+                                 to.scales + p.first_block * static_cast<std::size_t>(scale_bytes),
+                                 scale_bytes);
+            engine.encode(from, codes, code_bytes(bits),
+                          packs_runs ? packing::dense : packing::loose, p, scales, threads);
+        });
+    });
+    for (std::size_t row = 0; !loose.empty() && row < l.count * l.rows; ++row) {
+        const std::size_t size = packed_size(l.columns, bits);
+        pack(std::span(loose).subspan(row * l.columns, l.columns), bits,
+             {to.codes + row * size, size});
+    }
+    if (engine.lost_nan())
+        fail(
+            "lowp::encode: the input has NaN or infinity and neither the scale nor the element has "
+            "a NaN code; choose another scale format, infinity=number, or remove them");
+    return {outer.scales.begin(), outer.scales.end()};
+}
+
+/// decode of blocks; result: see plain_result. The layout and element are checked.
+template <class T, class Isa, class Result>
+void decode_blocks(const block_memory& from, const Result& y, const block_format& f,
+                   const block_layout& l, const block_options& o) {
+    const int bits = f.element_bits();
+    const int scale_bytes = code_bytes(f.scale.bits());
+    const loop_table& table = loops_of<Isa>(o);
+    const code_type last =
+        f.elements.empty() ? f.element.code_mask() : (code_type{1} << f.elements.bits()) - 1;
+    const bool is_wide = from.packing == packing::loose &&
+                         table.any_above(from.codes, code_bytes(bits), last, l.size());
+    if (is_wide || table.any_above(from.scales, scale_bytes, f.scale.code_mask(), l.blocks()))
+        fail("lowp::decode: a " + std::string(is_wide ? "code" : "scale") +
+             " has bits above its format's; was it encoded in this format?");
+    const panels all(l);
+    const bool unpacks_runs =
+        from.packing == packing::dense && l.columns % 8 == 0 && all.begin_at_bytes();
+    std::vector<std::uint8_t> loose(from.packing == packing::dense && !unpacks_runs ? l.size() : 0);
+    for (std::size_t row = 0; !loose.empty() && row < l.count * l.rows; ++row) {
+        const std::size_t size = packed_size(l.columns, bits);
+        unpack({from.codes + row * size, size}, bits,
+               std::span(loose).subspan(row * l.columns, l.columns));
+    }
+    const std::uint8_t* const codes = loose.empty() ? from.codes : loose.data();
+    const block_engine<T, Isa> engine(f, l, o, table, o.given);
+    const auto outer = engine.outer_scales(plain_elements<T>{}).scales;  // given, so none is read
+    engine.for_panels(all, [&](const panel& whole, auto& scales, int threads) {
+        y.visit(whole, [&](T* to, const panel& p) {
+            engine.decode_scales(
+                p, outer, from.scales + p.first_block * static_cast<std::size_t>(scale_bytes),
+                scale_bytes, scales);
+            engine.decode(codes, code_bytes(bits), unpacks_runs ? packing::dense : packing::loose,
+                          to, p, scales, threads);
+        });
+    });
+}
+
+/// The options of decode: outer scales are those of the tensor.
+[[nodiscard]] inline block_options with_outer(const block_options& o, const block_format& f,
+                                              std::span<const double> outer) {
+    block_options with = o;
+    if (f.outer.per != granularity::none) with.given.outer = outer;
+    return with;
+}
+
+}  // namespace detail
+
 /// Codes and scales of x into memory of code_size and scale_size bytes; returns the outer scales. As
 /// quantize; a block that becomes NaN has the scale's NaN code. Throws std::invalid_argument for a
 /// NaN where neither scale nor element has one (the memory is then partly written), and for packed
@@ -164,39 +283,7 @@ template <carrier_float T, class Isa = detail::native_isa>
 std::vector<double> encode(std::span<const T> x, const block_memory& to, const block_format& f,
                            const block_layout& l, const block_options& o = {}) {
     detail::check_blocks<T>("encode", f, l, x.size(), o);
-    const int bits = f.element_bits();
-    if (to.packing == packing::dense && bits > 8)
-        detail::fail("lowp::encode: packed codes have up to 8 bits; got " + std::to_string(bits));
-    if (o.nan_code && *o.nan_code >> bits != 0)
-        detail::fail("lowp::encode: nan_code must be a code of " + std::to_string(bits) +
-                     " bits; got " + std::to_string(*o.nan_code));
-    const detail::block_engine<T, Isa> engine(f, l, o, detail::loops_of<Isa>(o), o.given);
-    const auto outer = engine.outer_scales(x.data());
-    const int scale_bytes = detail::code_bytes(f.scale.bits());
-    // Runs of packed codes start at whole bytes where lines and panels do; else they are closed up after.
-    const detail::panels all(l);
-    const bool packs_runs =
-        to.packing == packing::dense && l.columns % 8 == 0 && all.begin_at_bytes();
-    std::vector<std::uint8_t> loose(to.packing == packing::dense && !packs_runs ? x.size() : 0);
-    std::uint8_t* const codes = loose.empty() ? to.codes : loose.data();
-    engine.for_panels(all, [&](const auto& p, auto& scales, int threads) {
-        engine.find_scales(x.data(), p, outer, scales, threads);
-        engine.encode_scales(p, scales,
-                             to.scales + p.first_block * static_cast<std::size_t>(scale_bytes),
-                             scale_bytes);
-        engine.encode(x.data(), codes, detail::code_bytes(bits),
-                      packs_runs ? packing::dense : packing::loose, p, scales, threads);
-    });
-    for (std::size_t row = 0; !loose.empty() && row < l.count * l.rows; ++row) {
-        const std::size_t size = packed_size(l.columns, bits);
-        pack(std::span(loose).subspan(row * l.columns, l.columns), bits,
-             {to.codes + row * size, size});
-    }
-    if (engine.lost_nan())
-        detail::fail(
-            "lowp::encode: the input has NaN or infinity and neither the scale nor the element has "
-            "a NaN code; choose another scale format, infinity=number, or remove them");
-    return {outer.scales.begin(), outer.scales.end()};
+    return detail::encode_blocks<T, Isa>(detail::plain_elements<T>{x}, to, f, l, o);
 }
 
 /// The same as a block_tensor. Codes of up to eight bits are packed.
@@ -216,39 +303,9 @@ template <carrier_float T, class Isa = detail::native_isa>
 template <carrier_float T, class Isa = detail::native_isa>
 void decode(const block_memory& from, std::span<const double> outer, std::span<T> out,
             const block_format& f, const block_layout& l, const block_options& o = {}) {
-    block_options with = o;
-    if (f.outer.per != granularity::none) with.given.outer = outer;
+    const block_options with = detail::with_outer(o, f, outer);
     detail::check_blocks<T>("decode", f, l, out.size(), with);
-    const int bits = f.element_bits();
-    const int scale_bytes = detail::code_bytes(f.scale.bits());
-    const detail::loop_table& table = detail::loops_of<Isa>(o);
-    const code_type last =
-        f.elements.empty() ? f.element.code_mask() : (code_type{1} << f.elements.bits()) - 1;
-    const bool is_wide = from.packing == packing::loose &&
-                         table.any_above(from.codes, detail::code_bytes(bits), last, l.size());
-    if (is_wide || table.any_above(from.scales, scale_bytes, f.scale.code_mask(), l.blocks()))
-        detail::fail("lowp::decode: a " + std::string(is_wide ? "code" : "scale") +
-                     " has bits above its format's; was it encoded in this format?");
-    const detail::panels all(l);
-    const bool unpacks_runs =
-        from.packing == packing::dense && l.columns % 8 == 0 && all.begin_at_bytes();
-    std::vector<std::uint8_t> loose(from.packing == packing::dense && !unpacks_runs ? l.size() : 0);
-    for (std::size_t row = 0; !loose.empty() && row < l.count * l.rows; ++row) {
-        const std::size_t size = packed_size(l.columns, bits);
-        unpack({from.codes + row * size, size}, bits,
-               std::span(loose).subspan(row * l.columns, l.columns));
-    }
-    const std::uint8_t* const codes = loose.empty() ? from.codes : loose.data();
-    const detail::block_engine<T, Isa> engine(f, l, with, table, with.given);
-    const auto values = engine.outer_scales(nullptr).scales;
-    engine.for_panels(all, [&](const auto& p, auto& scales, int threads) {
-        engine.decode_scales(p, values,
-                             from.scales + p.first_block * static_cast<std::size_t>(scale_bytes),
-                             scale_bytes, scales);
-        engine.decode(codes, detail::code_bytes(bits),
-                      unpacks_runs ? packing::dense : packing::loose, out.data(), p, scales,
-                      threads);
-    });
+    detail::decode_blocks<T, Isa>(from, detail::plain_result<T>{out}, f, l, with);
 }
 
 template <carrier_float T, class Isa = detail::native_isa>

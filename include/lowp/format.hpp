@@ -12,6 +12,7 @@
 #include <limits>
 #include <stdexcept>
 #include <string>
+#include <vector>
 
 #if defined(__FAST_MATH__) || defined(__ASSOCIATIVE_MATH__) || \
     (defined(__FINITE_MATH_ONLY__) && __FINITE_MATH_ONLY__) || \
@@ -190,6 +191,14 @@ struct format {
                min_quantum_exponent() >= limits::min_exponent - limits::digits;
     }
 
+    /// Whether every finite value of f is one of this format, which has a sign and subnormals: no
+    /// larger, no finer and of no more digits.
+    [[nodiscard]] constexpr bool holds(const format& f) const {
+        const double largest = f.max() > -f.lowest() ? f.max() : -f.lowest();
+        return is_signed && has_subnormals && f.precision() <= precision() && largest <= max() &&
+               f.min_quantum_exponent() >= min_quantum_exponent();
+    }
+
     /// Throws std::invalid_argument where the fields contradict each other, naming the field.
     constexpr void validate() const {
         within("exponent_bits", exponent_bits, 0, 11);
@@ -333,5 +342,24 @@ private:
         throw std::invalid_argument("lowp::format: " + message);
     }
 };
+
+/// The finite values of a format in ascending order, zero once. Throws std::invalid_argument for
+/// formats of more than 24 bits, whose lists would fill the memory.
+[[nodiscard]] inline std::vector<double> values(const format& f) {
+    constexpr int most_bits = 24;
+    f.validate();
+    if (f.bits() > most_bits)
+        throw std::invalid_argument("lowp::values: formats of up to " + std::to_string(most_bits) +
+                                    " bits are listed; got one of " + std::to_string(f.bits()));
+    std::vector<double> all;
+    all.reserve(f.finite_values());
+    const code_type smallest = f.min_positive_code();
+    if (f.is_twos_complement) all.push_back(f.lowest());
+    if (f.is_signed)
+        for (code_type c = f.max_code() + 1; c-- > smallest;) all.push_back(-f.magnitude_value(c));
+    if (f.has_zero) all.push_back(0.0);
+    for (code_type c = smallest; c <= f.max_code(); ++c) all.push_back(f.magnitude_value(c));
+    return all;
+}
 
 }  // namespace lowp

@@ -21,6 +21,7 @@ struct hadamard_options {
     std::optional<random_source> source = {};  ///< sign i: top bit of its word i, 1 is minus
     std::optional<std::span<const std::int8_t>> signs = {};  ///< 1 or -1, `size` of them, instead
     bool is_inverse = false;                                 ///< x H D / sqrt(size)
+    std::size_t columns = 1;  ///< values between neighbours of a run: rows' length, down columns
     int threads = 0;
     const detail::loop_table* loops = nullptr;
 };
@@ -56,10 +57,10 @@ void hadamard(std::span<const T> x, std::span<T> out, std::size_t size,
     if (size < 2 || size > 256 || !std::has_single_bit(size))
         detail::fail("lowp::hadamard: size must be a power of two from 2 to 256; got " +
                      std::to_string(size));
-    if (x.size() % size != 0)
+    if (o.columns == 0 || x.size() % (size * o.columns) != 0)
         detail::fail("lowp::hadamard: the length must be a multiple of size " +
-                     std::to_string(size) + "; got " + std::to_string(x.size()) +
-                     ": pad with zeros");
+                     std::to_string(size) + " times columns " + std::to_string(o.columns) +
+                     "; got " + std::to_string(x.size()) + ": pad with zeros");
     if (o.signs && o.signs->size() != size)
         detail::fail("lowp::hadamard: signs must have " + std::to_string(size) + " entries; got " +
                      std::to_string(o.signs->size()));
@@ -74,12 +75,23 @@ void hadamard(std::span<const T> x, std::span<T> out, std::size_t size,
     const auto signs = detail::sign_words<T>(size, o);
     const auto* const words = signs.empty() ? nullptr : signs.data();
     const auto norm = static_cast<T>(1 / std::sqrt(static_cast<double>(size)));
-    const auto run = detail::loops_of<Isa>(with).template of<T>().blocks.hadamard;
+    const auto* const before = o.is_inverse ? nullptr : words;
+    const auto* const after = o.is_inverse ? words : nullptr;
+    const auto& loops = detail::loops_of<Isa>(with).template of<T>().blocks;
+    if (o.columns > 1)
+        return detail::for_tasks(x.size() / (size * o.columns), x.size(), o.threads,
+                                 [&](std::size_t begin, std::size_t end) {
+            const detail::default_environment environment;
+            for (std::size_t i = begin; i < end; ++i)
+                loops.hadamard_columns(x.data() + i * size * o.columns,
+                                       out.data() + i * size * o.columns, o.columns, size, before,
+                                       after, norm);
+        });
     detail::for_ranges(x.size(), o.threads, detail::block_chunk,
                        [&](std::size_t begin, std::size_t end) {
         const detail::default_environment environment;
-        run(x.data() + begin, out.data() + begin, end - begin, size, o.is_inverse ? nullptr : words,
-            o.is_inverse ? words : nullptr, norm);
+        loops.hadamard(x.data() + begin, out.data() + begin, end - begin, size, before, after,
+                       norm);
     });
 }
 

@@ -6,6 +6,7 @@
 //     random.hpp     random bits as a function of (seed, stream, index)
 //     codec.hpp      quantize, encode, decode of one value; converter, made once and used often
 //     array.hpp      the same over spans, with threads
+//     halves.hpp     the same over spans of float16 and bfloat16, in blocks, too
 //     arithmetic.hpp correctly rounded + - * / sqrt fma of single values, in any format
 //     arithmetic_array.hpp  the same over spans
 //     pack.hpp       codes of 1 to 8 bits in dense bytes
@@ -50,6 +51,7 @@
 #include "lowp/formats.hpp"
 #include "lowp/gemm.hpp"
 #include "lowp/hadamard.hpp"
+#include "lowp/halves.hpp"
 #include "lowp/literals.hpp"
 #include "lowp/minifloat.hpp"
 #include "lowp/pack.hpp"

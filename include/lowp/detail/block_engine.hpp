@@ -17,6 +17,7 @@
 #include "lowp/detail/block_panels.hpp"
 #include "lowp/detail/block_search.hpp"
 #include "lowp/detail/block_statistics.hpp"
+#include "lowp/detail/environment.hpp"
 #include "lowp/pack.hpp"
 
 namespace lowp::detail {
@@ -67,8 +68,9 @@ public:
                                                                            : 0);
     }
 
-    /// Outer scales of x; empty without a second level.
-    [[nodiscard]] outer_values<T> outer_scales(const T* x) const {
+    /// Outer scales of the values that `read` gives (see finite_maximum); empty without a second level.
+    template <class Read>
+    [[nodiscard]] outer_values<T> outer_scales(const Read& read) const {
         outer_values<T> o;
         if (format_.outer.per == granularity::none) return o;
         const bool a_row = format_.outer.per == granularity::row;
@@ -82,22 +84,32 @@ public:
             return o;
         }
         std::vector<word> maxima(count);
-        if (!a_row) maxima[0] = statistics_.finite_maximum(x, layout_.size(), options_.threads);
+        if (!a_row)
+            maxima[0] = statistics_.finite_maximum(read, 0, layout_.size(), options_.threads);
         else if (!layout_.is_upright)
             for (std::size_t i = 0; i < count; ++i)
-                maxima[i] = statistics_.finite_maximum(x + i * layout_.columns, layout_.columns, 1);
-        else statistics_.column_maxima(x, layout_, maxima);
+                maxima[i] =
+                    statistics_.finite_maximum(read, i * layout_.columns, layout_.columns, 1);
+        else statistics_.column_maxima(read, layout_, maxima);
         for (const word m : maxima) add_outer(m, o);
         return o;
     }
 
     /// work(panel, scales, threads) for every panel: in parallel over panels or, in huge ones, inside.
     template <class Work>
-    void for_panels(const panels& all, const Work& work) const {
+    void for_panels(const panels& all, const Work& work, const traffic& t = {}) const {
         const auto some = [&](std::size_t begin, std::size_t end, int threads) {
             const default_environment environment;
+            const part_stores writes(threads == 1 ? table_.finish_streams : nullptr, t);
             panel_scales<T> scales;
-            for (std::size_t i = begin; i < end; ++i) work(all[i], scales, threads);
+            scales.how = writes.how();
+            // From the last stretch to the first: what was written or read last is still in a cache.
+            constexpr std::size_t stretch = 512;
+            for (std::size_t left = end - begin; left > 0;) {
+                const std::size_t first = (left - 1) / stretch * stretch;
+                for (std::size_t i = first; i < left; ++i) work(all[begin + i], scales, threads);
+                left = first;
+            }
         };
         if (all.are_huge()) return some(0, all.size(), options_.threads);
         for_tasks(all.size(), layout_.size(), options_.threads,
@@ -149,7 +161,8 @@ public:
         for_runs<Isa>(p, threads, [&](std::size_t k) {
             const panel::run r = p.at(k);
             std::array<std::uint32_t, block_chunk> buffer;
-            quantize_run(x + r.begin, y + r.begin, r, s, random(r, buffer.data()), elements_);
+            quantize_run(x + r.begin, y + r.begin, r, s, s.how, random(r, buffer.data()),
+                         elements_);
         });
         if (s.has_nan) fill_nan(y, p, s);
     }
@@ -162,13 +175,13 @@ public:
             const panel::run r = p.at(k);
             std::array<std::uint32_t, block_chunk> buffer;
             const std::uint32_t* const bits_of_run = random(r, buffer.data());
-            if (how == packing::loose)
+            if (how == packing::loose || bits == 8)
                 return encode_run(x + r.begin,
-                                  codes + r.begin * static_cast<std::size_t>(code_bytes),
+                                  codes + r.index * static_cast<std::size_t>(code_bytes),
                                   code_bytes, r, s, bits_of_run);
             std::array<std::uint8_t, block_chunk> bytes;
             encode_run(x + r.begin, bytes.data(), 1, r, s, bits_of_run);
-            std::uint8_t* const to = codes + r.begin * bits / 8;
+            std::uint8_t* const to = codes + r.index * bits / 8;
             if (bits == 4 && r.n % 2 == 0) return table_.pack_nibbles(bytes.data(), to, r.n);
             pack(std::span(bytes).first(r.n), static_cast<int>(bits),
                  {to, packed_size(r.n, static_cast<int>(bits))});
@@ -181,9 +194,9 @@ public:
         for_runs<Isa>(p, threads, [&](std::size_t k) {
             const panel::run r = p.at(k);
             std::array<std::uint8_t, block_chunk> bytes;
-            const unsigned char* from = codes + r.begin * static_cast<std::size_t>(code_bytes);
-            if (how == packing::dense) {
-                const std::uint8_t* const dense = codes + r.begin * bits / 8;
+            const unsigned char* from = codes + r.index * static_cast<std::size_t>(code_bytes);
+            if (how == packing::dense && bits < 8) {
+                const std::uint8_t* const dense = codes + r.index * bits / 8;
                 if (bits == 4 && r.n % 2 == 0) table_.unpack_nibbles(dense, bytes.data(), r.n);
                 else
                     unpack({dense, packed_size(r.n, static_cast<int>(bits))},
@@ -208,7 +221,7 @@ private:
         return is_power ? totals_kind::exact_inverse : totals_kind::divisor;
     }
     const std::uint32_t* random(const panel::run& r, std::uint32_t* buffer) const {
-        return words_.get(r.begin, r.n, buffer);
+        return words_.get(r.index, r.n, buffer);
     }
     const std::uint32_t* scale_random(const panel& p, std::uint32_t* buffer) const {
         return random_words(scale_.projection(), scale_options_, table_)
@@ -287,7 +300,7 @@ private:
             p, threads, errors,
             [&](const panel::run& r, double* e) {
             std::array<T, block_chunk> y;
-            quantize_run(x + r.begin, y.data(), r, s, nullptr, nearest);
+            quantize_run(x + r.begin, y.data(), r, s, stores::cached, nullptr, nearest);
             loops_.errors(x + r.begin, y.data(), r.n, r.c, format_.rule.error_norm, e);
             },
             [](double a, double b) { return a + b; });
@@ -295,11 +308,11 @@ private:
 
     // ---- elements -----------------------------------------------------------------------------
 
-    void quantize_run(const T* x, T* y, const panel::run& r, const panel_scales<T>& s,
+    void quantize_run(const T* x, T* y, const panel::run& r, const panel_scales<T>& s, stores how,
                       const std::uint32_t* random_bits,
                       const element_loops<T, Isa>& elements) const {
         if (elements.path() == path::plain_sum && keeps_zeros())
-            return loops_.quantize(elements.plan(), scaling_, x, y, r.n, r.c, s.factors.data(),
+            return loops_.quantize(elements.plan(), scaling_, how, x, y, r.n, r.c, s.factors.data(),
                                    s.totals.data(), random_bits);
         before_(x, y, r.n, r.c, s.factors.data());
         sign_zeros(y, r.n);
@@ -348,7 +361,8 @@ private:
         }
     }
 
-    const block_format& format_;  // the caller's: engines live as long as a call
+    const default_environment environment_;  ///< of all work on the calling thread
+    const block_format& format_;             // the caller's: engines live as long as a call
     block_layout layout_;
     options options_;
     const loop_table& table_;

@@ -36,8 +36,8 @@ struct block_loops {
                    std::size_t n);
     scaling_loop multiply, divide, multiply_sticky, divide_sticky;
     /// quantize of elements, fused, for formats of path::plain_sum: y = project(x op factors) * totals.
-    void (*quantize)(const plan<T>&, scaling, const T* x, T* y, std::size_t n, std::size_t c,
-                     const T* factors, const T* totals, const std::uint32_t* random);
+    void (*quantize)(const plan<T>&, scaling, stores, const T* x, T* y, std::size_t n,
+                     std::size_t c, const T* factors, const T* totals, const std::uint32_t* random);
     /// encode to bytes, fused.
     void (*encode)(const plan<T>&, scaling, const T* x, std::uint8_t* codes, std::size_t n,
                    std::size_t c, const T* factors, const std::uint32_t* random);
@@ -53,6 +53,8 @@ struct block_loops {
     /// y = D H D' x / sqrt(size) of each run of `size` elements; D and D': signs, or null.
     void (*hadamard)(const T* x, T* y, std::size_t n, std::size_t size, const word* signs_before,
                      const word* signs_after, T norm);
+    void (*hadamard_columns)(const T* x, T* y, std::size_t columns, std::size_t size,
+                             const word* signs_before, const word* signs_after, T norm);
 };
 
 template <class L>
@@ -314,7 +316,8 @@ struct over_blocks {
                 &fused_loops<L>::look_up,
                 &fused_loops<L>::decode,
                 &fused_loops<L>::code_by_thresholds,
-                &hadamard_loops<L>::hadamard};
+                &hadamard_loops<L>::hadamard,
+                &hadamard_loops<L>::hadamard_columns};
     }
 };
 

@@ -10,14 +10,26 @@
 #include "lowp/block_format.hpp"
 #include "lowp/detail/block_kernel.hpp"
 #include "lowp/detail/environment.hpp"
+#include "lowp/detail/stores.hpp"
 #include "lowp/detail/threads.hpp"
 
 namespace lowp::detail {
 
-/// A panel: `rows` runs of `width` elements, `stride` apart, in blocks of c columns.
+/// A panel: `rows` runs of `width` elements, `stride` apart, in blocks of c columns. `first` and
+/// `stride` say where its elements lie in memory, `index` and `index_stride` which ones of the array
+/// they are: the same, but for a panel that lies in memory of its own.
 struct panel {
     std::size_t first = 0, first_block = 0;
     std::size_t rows = 1, width = 0, stride = 0, c = 1;
+    std::size_t index = first, index_stride = stride;
+
+    /// The same panel in memory of its own, row after row.
+    [[nodiscard]] panel alone() const {
+        panel p = *this;
+        p.first = 0;
+        p.stride = width;
+        return p;
+    }
 
     [[nodiscard]] std::size_t blocks() const { return (width + c - 1) / c; }
     [[nodiscard]] std::size_t elements() const { return rows * width; }
@@ -25,12 +37,14 @@ struct panel {
     [[nodiscard]] std::size_t runs_a_row() const { return (width + block_chunk - 1) / block_chunk; }
     [[nodiscard]] std::size_t runs() const { return rows * runs_a_row(); }
     struct run {
-        std::size_t begin, n, c;
+        std::size_t begin, index, n, c;
     };
     [[nodiscard]] run at(std::size_t k) const {
         const std::size_t offset = k % runs_a_row() * block_chunk;
         const std::size_t n = std::min(block_chunk, width - offset);
-        return {first + k / runs_a_row() * stride + offset, n, std::min(c, n)};
+        const std::size_t row = k / runs_a_row();
+        return {first + row * stride + offset, index + row * index_stride + offset, n,
+                std::min(c, n)};
     }
 };
 
@@ -40,6 +54,7 @@ struct panel_scales {
     // As long as the widest panel in blocks of one, a multiple of any register's width.
     std::array<T, block_chunk> statistics, outer, ideals, scales, totals, factors;
     bool has_nan = false;
+    stores how = stores::cached;  ///< of results
 
     /// Loops over whole registers read some entries behind the last block.
     void pad(std::size_t blocks) {
@@ -91,12 +106,16 @@ public:
         const std::size_t column = i % across_ * width_;
         const std::size_t band = i / across_;
         const std::size_t row = band % l_.blocks_down() * l_.block_rows;
-        return {band / l_.blocks_down() * l_.rows * l_.columns + row * l_.columns + column,
-                band * l_.blocks_across() + column / l_.block_columns,
-                std::min(l_.block_rows, l_.rows - row),
-                std::min(width_, l_.columns - column),
-                l_.columns,
-                l_.block_columns};
+        return {.first = band / l_.blocks_down() * l_.rows * l_.columns + row * l_.columns + column,
+                .first_block = band * l_.blocks_across() + column / l_.block_columns,
+                .rows = std::min(l_.block_rows, l_.rows - row),
+                .width = std::min(width_, l_.columns - column),
+                .stride = l_.columns,
+                .c = l_.block_columns};
+    }
+    /// Elements of the largest panel.
+    [[nodiscard]] std::size_t most_elements() const {
+        return std::min(l_.block_rows, l_.rows) * std::min(width_, l_.columns);
     }
     /// Whether packed codes of every panel begin at a whole byte, if those of every line do.
     [[nodiscard]] bool begin_at_bytes() const { return width_ % 8 == 0 || across_ <= 1; }

@@ -45,13 +45,18 @@ public:
             if (is_special(maxima[b])) s.statistics[b] = without_specials(x, p, b, s.statistics[b]);
     }
 
-    /// The largest magnitude of the finite ones among n.
-    [[nodiscard]] word finite_maximum(const T* x, std::size_t n, int threads) const {
+    /// The largest magnitude of the finite ones among n from `first` on. read(begin, n, buffer):
+    /// where n <= block_chunk elements from `begin` on lie, the buffer or elsewhere.
+    template <class Read>
+    [[nodiscard]] word finite_maximum(const Read& read, std::size_t first, std::size_t n,
+                                      int threads) const {
         std::vector<word> parts((n + block_chunk - 1) / block_chunk);
         for_tasks(parts.size(), n, threads, [&](std::size_t begin, std::size_t end) {
+            const default_environment environment;
+            T buffer[block_chunk];
             for (std::size_t k = begin; k < end; ++k) {
-                const T* const from = x + k * block_chunk;
                 const std::size_t size = std::min(block_chunk, n - k * block_chunk);
+                const T* const from = read(first + k * block_chunk, size, buffer);
                 loops_.maxima(from, size, size, &parts[k]);
                 if (!is_special(parts[k])) continue;
                 parts[k] = 0;
@@ -64,14 +69,19 @@ public:
     }
 
     /// The same of every column of every matrix of a layout.
-    static void column_maxima(const T* x, const block_layout& l, std::vector<word>& maxima) {
-        for (std::size_t m = 0; m < l.count; ++m)
-            for (std::size_t row = 0; row < l.rows; ++row)
-                for (std::size_t j = 0; j < l.columns; ++j) {
-                    const word w = magnitude(x[(m * l.rows + row) * l.columns + j]);
-                    word& largest = maxima[m * l.columns + j];
-                    if (!is_special(w)) largest = std::max(largest, w);
-                }
+    template <class Read>
+    static void column_maxima(const Read& read, const block_layout& l, std::vector<word>& maxima) {
+        const default_environment environment;
+        T buffer[block_chunk];
+        for (std::size_t line = 0; line < l.count * l.rows; ++line)
+            for (std::size_t j = 0; j < l.columns; j += block_chunk) {
+                const std::size_t n = std::min(block_chunk, l.columns - j);
+                const T* const x = read(line * l.columns + j, n, buffer);
+                word* const largest = maxima.data() + line / l.rows * l.columns + j;
+                for (std::size_t i = 0; i < n; ++i)
+                    if (!is_special(magnitude(x[i])))
+                        largest[i] = std::max(largest[i], magnitude(x[i]));
+            }
     }
 
     /// Whether a NaN was met that no code can stand for.

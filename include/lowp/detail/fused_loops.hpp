@@ -8,6 +8,7 @@
 #include "lowp/codec.hpp"
 #include "lowp/detail/block_kernel.hpp"
 #include "lowp/detail/kernel.hpp"
+#include "lowp/detail/stores.hpp"
 
 namespace lowp::detail {
 
@@ -61,7 +62,7 @@ struct fused_loops {
         }
     };
 
-    template <rounding R, scaling S, bool Each>
+    template <rounding R, scaling S, bool Each, stores Stores>
     static void quantize_blocks(plan<T> p, const T* x, T* y, std::size_t n, std::size_t c,
                                 const T* factors, const T* totals, const std::uint32_t* random) {
         constexpr bool sticky = looks_for_anything(R);
@@ -73,11 +74,13 @@ struct fused_loops {
         each_register<Each>(
             n, c,
             [&](std::size_t i, std::size_t b) __attribute__((always_inline)) {
-                // The maxima of the next panel find their elements in the cache.
-                __builtin_prefetch(x + i + block_chunk);
-                L::store_bits(y + i,
-                              convert(L::load_bits(x + i), value_at<Each>(factors, i, b),
-                                      value_at<Each>(totals, i, b), random_at<L, R>(random, i)));
+                // The maxima of the next panel find their elements in the cache. From memory they need
+                // longer, and come to the second level.
+                if constexpr (Stores == stores::cached) __builtin_prefetch(x + i + block_chunk);
+                else __builtin_prefetch(x + i + 2 * block_chunk, 0, 2);
+                store_result<L, Stores>(
+                    y + i, convert(L::load_bits(x + i), value_at<Each>(factors, i, b),
+                                   value_at<Each>(totals, i, b), random_at<L, R>(random, i)));
             },
             [&](std::size_t i, std::size_t count, std::size_t b) __attribute__((always_inline)) {
                 padded_copy<T> some(x + i, count);
@@ -103,7 +106,7 @@ struct fused_loops {
         each_register<Each>(
             n, c,
             [&](std::size_t i, std::size_t b) __attribute__((always_inline)) {
-                __builtin_prefetch(x + i + block_chunk);
+                __builtin_prefetch(x + i + block_chunk);  // the next panel's, for its maxima
                 L::store_bytes(codes + i,
                                convert(L::load_bits(x + i), value_at<Each>(factors, i, b),
                                        random_at<L, R>(random, i)));
@@ -157,16 +160,22 @@ struct fused_loops {
         run(std::true_type{}, each_first, each_second);
     }
 
-    static void quantize(const plan<T>& p, scaling s, const T* x, T* y, std::size_t n,
+    static void quantize(const plan<T>& p, scaling s, stores how, const T* x, T* y, std::size_t n,
                          std::size_t c, const T* factors, const T* totals,
                          const std::uint32_t* random) {
         with_rounding(p.rounding, [&](auto mode) {
             constexpr rounding R = decltype(mode)::value;
             with_values(n, c, factors, totals, [&](auto each, const T* f, const T* t) {
                 constexpr bool Each = decltype(each)::value;
-                if (s == scaling::multiply)
-                    quantize_blocks<R, scaling::multiply, Each>(p, x, y, n, c, f, t, random);
-                else quantize_blocks<R, scaling::divide, Each>(p, x, y, n, c, f, t, random);
+                with_stores<L>(how, [&](auto stores_) {
+                    constexpr stores Stores = decltype(stores_)::value;
+                    if (s == scaling::multiply)
+                        quantize_blocks<R, scaling::multiply, Each, Stores>(p, x, y, n, c, f, t,
+                                                                            random);
+                    else
+                        quantize_blocks<R, scaling::divide, Each, Stores>(p, x, y, n, c, f, t,
+                                                                          random);
+                });
             });
         });
     }

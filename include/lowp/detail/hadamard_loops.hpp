@@ -77,6 +77,54 @@ struct hadamard_loops {
         }
     }
 
+    /// The transform down `columns` columns of Size rows, `columns` values apart.
+    template <std::size_t Size>
+    static void hadamard_down(const T* x, T* y, std::size_t columns, const word* before,
+                              const word* after, T norm) {
+        const auto factor = L::set(__builtin_bit_cast(word, norm));
+        for (std::size_t j = 0; j < columns; j += L::width) {
+            const std::size_t n = columns - j < L::width ? columns - j : L::width;
+            lanes_word v[Size];
+            for (std::size_t r = 0; r < Size; ++r) {
+                T padded[L::width] = {};
+                const T* from = x + r * columns + j;
+                if (n < L::width) from = copied(padded, from, n);
+                v[r] = L::load_bits(from);
+                if (before != nullptr) v[r] = v[r] ^ L::set(before[r]);
+            }
+            cross<Size>(v);
+            for (std::size_t r = 0; r < Size; ++r) {
+                v[r] = L::product(v[r], factor);
+                if (after != nullptr) v[r] = v[r] ^ L::set(after[r]);
+                T padded[L::width];
+                T* const to = y + r * columns + j;
+                L::store_bits(n < L::width ? padded : to, v[r]);
+                if (n < L::width) copied(to, padded, n);
+            }
+        }
+    }
+
+    static T* copied(T* to, const T* from, std::size_t n) {
+        __builtin_memcpy(to, from, n * sizeof(T));
+        return to;
+    }
+
+    /// One run down each column: size rows of `columns` values.
+    static void hadamard_columns(const T* x, T* y, std::size_t columns, std::size_t size,
+                                 const word* before, const word* after, T norm) {
+        const auto run = [&]<std::size_t Size>() {
+            hadamard_down<Size>(x, y, columns, before, after, norm);
+        };
+        if (size == 2) return run.template operator()<2>();
+        if (size == 4) return run.template operator()<4>();
+        if (size == 8) return run.template operator()<8>();
+        if (size == 16) return run.template operator()<16>();
+        if (size == 32) return run.template operator()<32>();
+        if (size == 64) return run.template operator()<64>();
+        if (size == 128) return run.template operator()<128>();
+        return run.template operator()<256>();
+    }
+
     /// n: a multiple of size, size: a power of two from 2 to 256; signs: one an element of a register
     /// or of a transform, whichever is longer.
     static void hadamard(const T* x, T* y, std::size_t n, std::size_t size, const word* before,

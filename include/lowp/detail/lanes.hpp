@@ -53,6 +53,17 @@ struct vector_lanes {
         return as_word(real::load_unaligned(p));
     }
     [[gnu::always_inline]] static void store_bits(T* p, word w) { as_real(w).store_unaligned(p); }
+    /// Past the caches, in parts of 16 bytes; p: a multiple of 16 bytes. `finish_streams` puts such stores
+    /// in order with those that follow.
+#if defined(__AVX2__)
+    static constexpr bool has_streams = true;
+    [[gnu::always_inline]] static void stream_bits(T* p, word w) {
+        stream(reinterpret_cast<__m128i*>(p), w);
+    }
+    [[gnu::always_inline]] static void finish_streams() { _mm_sfence(); }
+#else
+    static constexpr bool has_streams = false;
+#endif
     [[gnu::always_inline]] static word load_words(const unsigned_lane* p) {
         return cast<word, lane>(unsigned_word::load_unaligned(p));
     }
@@ -393,7 +404,19 @@ struct vector_lanes {
     }
 
 private:
+#if defined(__AVX512F__)
+    [[gnu::always_inline]] static void stream(__m128i* p, __m512i w) {
+        _mm_stream_si128(p, _mm512_castsi512_si128(w));
+        _mm_stream_si128(p + 1, _mm512_extracti32x4_epi32(w, 1));
+        _mm_stream_si128(p + 2, _mm512_extracti32x4_epi32(w, 2));
+        _mm_stream_si128(p + 3, _mm512_extracti32x4_epi32(w, 3));
+    }
+#endif
 #if defined(__AVX2__)
+    [[gnu::always_inline]] static void stream(__m128i* p, __m256i w) {
+        _mm_stream_si128(p, _mm256_castsi256_si128(w));
+        _mm_stream_si128(p + 1, _mm256_extracti128_si256(w, 1));
+    }
     [[gnu::always_inline]] static __m256i unpack_low(__m256i a, __m256i b) {
         return sizeof(lane) == 4 ? _mm256_unpacklo_epi32(a, b) : _mm256_unpacklo_epi64(a, b);
     }

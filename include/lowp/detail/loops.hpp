@@ -48,6 +48,8 @@ struct loop_table {
     // Of the compiled library; nullptr: the headers arithmetic.hpp and gemm.hpp bring their own.
     const arithmetic_loops* arithmetic = nullptr;
     const product_loops* products = nullptr;
+    /// After a part's streamed stores; nullptr where there are none.
+    void (*finish_streams)() = nullptr;
 
     template <class T>
     [[nodiscard]] constexpr const carrier_loops<T>& of() const {
@@ -305,6 +307,12 @@ void unpack_nibbles(const std::uint8_t* bytes, std::uint8_t* codes, std::size_t 
     }
 }
 
+template <class L>
+constexpr auto finish_streams() -> void (*)() {
+    if constexpr (L::has_streams) return &L::finish_streams;
+    else return nullptr;
+}
+
 /// The loops of this translation unit's instruction set.
 template <template <class> class Lanes>
 constexpr loop_table make_loops(const char* isa, const arithmetic_loops* arithmetic = nullptr,
@@ -317,7 +325,8 @@ constexpr loop_table make_loops(const char* isa, const arithmetic_loops* arithme
             &unpack_nibbles<Lanes<double>>,
             &fill_random<Lanes<double>>,
             arithmetic,
-            products};
+            products,
+            finish_streams<Lanes<double>>()};
 }
 
 }  // namespace lowp::detail

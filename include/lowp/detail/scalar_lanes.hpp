@@ -68,6 +68,7 @@ struct scalar_lanes {
         else return __builtin_bit_cast(word, __builtin_fma(x, y, z));
     }
     static constexpr bool has_directed = false;
+    static constexpr bool has_streams = false;
     [[gnu::always_inline]] static constexpr word root(word a) {
         const T x = __builtin_bit_cast(T, a);
         if constexpr (sizeof(T) == 4) return __builtin_bit_cast(word, __builtin_sqrtf(x));
