@@ -1,0 +1,263 @@
+"""What a layer remembers: its name, its random streams, its calls, its delayed scales."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from lowp.torch._ops import parse
+from lowp.torch.recipe import QUANTIZED, Delayed, Hadamard, Layer, Quantizer
+
+__all__ = ["LayerState", "cast", "cast_pair"]
+
+#: Streams of a role: numbers are part of what makes a run reproducible, and stay.
+_ROLES = {role: number for number, role in enumerate(QUANTIZED)}
+_TRANSFORMS = {"forward": 32, "dgrad": 33, "wgrad": 34}
+
+#: Weights are the same on every rank, and must stay the same.
+_SHARED = ("w", "bias", "dgrad_w")
+
+
+@dataclass(frozen=True)
+class Cast:
+    """What observers get: a tensor x that a layer's role turned into y, and how."""
+
+    state: LayerState
+    role: str
+    quantizer: Quantizer
+    #: The quantizer's, with the scale of this call where scaling is delayed.
+    format: str
+    x: torch.Tensor
+    y: torch.Tensor
+    axis: int
+    calls: torch.Tensor | None
+
+
+#: What a tensor is in anyway.
+OWN_FORMAT = {
+    torch.float32: "float32",
+    torch.float64: "float64",
+    torch.float16: "float16",
+    torch.bfloat16: "bfloat16",
+}
+
+Observer = Callable[[Cast], None]
+
+
+class LayerState(torch.nn.Module):
+    """One layer's formats, with what they remember from call to call.
+
+    Random bits are a pure function of (seed and rank, number of the layer and role, number of the
+    call, element): the number of calls is a buffer, so that a checkpoint resumes with the same
+    bits. It counts calls in training mode; without random bits there is no such buffer. Delayed
+    scaling keeps a history and a scale of each role as buffers.
+    """
+
+    def __init__(
+        self, layer: Layer, *, name: str = "", number: int = 0, seed: int = 0, rank: int = 0
+    ) -> None:
+        super().__init__()
+        self.layer = layer
+        self.name = name
+        self.number = number
+        self.seed = seed
+        self.rank = rank
+        self.observers: list[Observer] = []
+        if layer.draws:
+            self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
+        else:
+            self.calls: torch.Tensor | None = None
+        for role in QUANTIZED:
+            q = getattr(layer, role)
+            if q is not None and q.scaling is not None:
+                self.register_buffer(f"{role}_history", torch.zeros(q.scaling.history))
+                self.register_buffer(f"{role}_scale", torch.ones(()))
+
+    def _load_from_state_dict(
+        self, state_dict: Any, prefix: str, metadata: Any, strict: bool, missing: Any, *rest: Any
+    ) -> None:
+        """A checkpoint of the plain model has none of this; what is here stays then."""
+        absent: list[str] = []
+        super()._load_from_state_dict(state_dict, prefix, metadata, strict, absent, *rest)
+        if len(absent) < len(self._buffers):  # some, but not all: a checkpoint of another recipe
+            missing.extend(absent)
+
+    def next_call(self) -> torch.Tensor | None:
+        """The number of this call, and one more in training mode."""
+        if self.calls is None:
+            return None
+        return torch.ops.lowp.next_call(self.calls, count=self.training)
+
+    def source(self, role: str) -> tuple[int, int]:
+        """Seed and stream of a role before its calls are added."""
+        shared = role in _SHARED
+        place = _ROLES[role] if role in _ROLES else _TRANSFORMS[role]
+        seed = self.seed | (0 if shared else self.rank << 32)
+        return seed, (self.number << 40) | (place << 32)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Copies and pickles are not observed."""
+        return {**self.__dict__, "observers": []}
+
+    def extra_repr(self) -> str:
+        """The layer's roles."""
+        return str(self.layer)
+
+    def fail(self, role: str, error: Exception) -> Exception:
+        """The error with the module and role it came from."""
+        return type(error)(f"{self.name or 'layer'}, {role}: {error}")
+
+
+def _scaled_format(q: Quantizer) -> str:
+    return f"{q.format}/tensor/float32/amax"
+
+
+def _check_ragged(x: torch.Tensor, q: Quantizer, axis: int) -> None:
+    if q.ragged == "refuse" and q.block_length and x.ndim and x.shape[axis] % q.block_length:
+        raise ValueError(
+            f"{x.shape[axis]} values along axis {axis} do not divide into blocks of "
+            f"{q.block_length}; pad them or set ragged='allow'"
+        )
+
+
+def _tile_order(ndim: int, axis: int) -> list[int]:
+    """Axes with those of a tile last: the one that is summed over, its neighbour before it."""
+    at = axis % ndim
+    other = 1 - at if at < 2 else at - 1
+    return [*(i for i in range(ndim) if i not in (at, other)), other, at]
+
+
+def _quantized(
+    x: torch.Tensor, q: Quantizer, axis: int, role: str, s: LayerState, calls: Any
+) -> torch.Tensor:
+    if x.ndim > 1 and q.has_tiles:
+        order = _tile_order(x.ndim, axis)
+        back = sorted(range(x.ndim), key=order.__getitem__)
+        return _by_role(x.permute(order), q, -1, role, s, calls).permute(back)
+    return _by_role(x, q, axis, role, s, calls)
+
+
+def _by_role(
+    x: torch.Tensor, q: Quantizer, axis: int, role: str, s: LayerState, calls: Any
+) -> torch.Tensor:
+    if isinstance(q.scaling, Delayed):
+        history, scale = getattr(s, f"{role}_history"), getattr(s, f"{role}_scale")
+        return torch.ops.lowp.delayed_quantize(
+            x,
+            history,
+            scale,
+            _scaled_format(q),
+            margin=q.scaling.margin,
+            take=q.scaling.take,
+            observe=s.training,
+        )
+    _check_ragged(x, q, axis)
+    seed, stream = s.source(role)
+    return torch.ops.lowp.quantize(
+        x,
+        q.format,
+        axis,
+        calls if q.is_stochastic else None,
+        rounding=q.rounding,
+        saturation=q.saturation,
+        random_bits=q.random_bits,
+        seed=seed,
+        stream=stream,
+    )
+
+
+def cast(x: torch.Tensor, role: str, axis: int, s: LayerState, calls: Any = None) -> torch.Tensor:
+    """x in the format of its role: no derivative is taken here."""
+    q: Quantizer | None = getattr(s.layer, role)
+    if q is None or q.format == OWN_FORMAT.get(x.dtype):
+        return x
+    at = axis if q.axis is None else q.axis
+    # Compiled code holds no Python functions. Delayed scales move on as they are used.
+    observed = not torch.compiler.is_compiling() and bool(s.observers)
+    format = _fixed(q, role, s) if observed and q.scaling is not None else q.format
+    try:
+        y = _quantized(x, q, at, role, s, calls)
+    except (TypeError, ValueError) as error:
+        raise s.fail(role, error) from error
+    if observed:
+        seen = Cast(s, role, q, format, x, y, at, calls)
+        for observe in s.observers:
+            observe(seen)
+    return y
+
+
+def mask_saturated(
+    dx: torch.Tensor, x: torch.Tensor, role: str, axis: int, s: LayerState
+) -> torch.Tensor:
+    """The derivative of a role: zero where it is clipped and x was beyond the largest value."""
+    q: Quantizer | None = getattr(s.layer, role)
+    if q is None or q.gradient != "clipped":
+        return dx
+    at = axis if q.axis is None else q.axis
+    name = q.format if q.scaling is None else _fixed(q, role, s)
+    return dx.masked_fill(torch.ops.lowp.saturated(x, name, at), 0)
+
+
+def _fixed(q: Quantizer, role: str, s: LayerState) -> str:
+    scale = float(getattr(s, f"{role}_scale"))
+    return parse(_scaled_format(q)).replace(rule=scale).name
+
+
+class _CastPair(torch.autograd.Function):
+    """A tensor in one format on its way forward, its gradient in another on its way back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, role: str, back: str, axis: int, s: LayerState, calls: Any
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, calls)
+        ctx.rest = (role, back, axis, s)
+        y = cast(x, role, axis, s, calls) if role else x
+        return y.clone() if y is x else y
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, calls = ctx.saved_tensors
+        role, back, axis, s = ctx.rest
+        dx = cast(dy, back, axis, s, calls) if back else dy
+        if role:
+            dx = mask_saturated(dx, x, role, axis, s)
+        return dx, None, None, None, None, None
+
+
+def cast_pair(
+    x: torch.Tensor, role: str, back: str, s: LayerState, calls: Any, axis: int = -1
+) -> torch.Tensor:
+    """x in the format of `role`, its gradient in that of `back`; "" is neither."""
+    has_role = bool(role) and getattr(s.layer, role) is not None
+    has_back = bool(back) and getattr(s.layer, back) is not None
+    if not has_role and not has_back:
+        return x
+    y: torch.Tensor = _CastPair.apply(
+        x, role if has_role else "", back if has_back else "", axis, s, calls
+    )
+    return y
+
+
+@contextlib.contextmanager
+def observing(states: list[LayerState], observer: Observer) -> Iterator[None]:
+    """The observer called for every tensor that the layers quantize."""
+    for s in states:
+        s.observers.append(observer)
+    try:
+        yield
+    finally:
+        for s in states:
+            s.observers.remove(observer)
+
+
+def hadamard_source(s: LayerState, product: str, transform: Hadamard) -> dict[str, Any]:
+    """Keywords of the Hadamard operator for both operands of a product."""
+    seed, stream = s.source(product)
+    if transform.signs == "none":
+        return {}
+    return {"seed": seed, "stream": stream}
