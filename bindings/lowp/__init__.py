@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lowp import spec, transforms
+from lowp._arguments import suggest_arguments
 from lowp._arrays import pack, unpack
 from lowp._blocks import BlockTensor, blocks_of
 from lowp._core import (
@@ -203,13 +204,23 @@ __all__ = [
 ]
 
 
+#: Modules that most programs do not need: imported when they are first used.
+_LAZY = ("files", "jax", "linalg", "matrices", "plot", "torch")
+
+
 def __getattr__(name: str) -> Any:
-    """Modules that most programs do not need, when they are first used."""
-    if name in ("files", "linalg", "matrices", "plot"):
+    if name in _LAZY:
         return import_module(f"lowp.{name}")
     raise AttributeError(f"module 'lowp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})
 
 
 def get_include() -> str:
     """The folder with the C++ headers: compile with -I and include <lowp/lowp.hpp>."""
     return str(Path(__file__).resolve().parent / "include")
+
+
+suggest_arguments(__name__)

@@ -45,18 +45,33 @@ def apply(
 
 
 def _common_dtype(operands: tuple[Any, ...], arrays: list[Array]) -> np.dtype[Any]:
-    """The dtype of all arrays. Python floats take any; float64 where there is nothing else."""
-    dtypes: dict[np.dtype[Any], str] = {}
+    """The dtype of all arrays. Python floats take any; float64 where there is nothing else.
+
+    NumPy's scalars have their own, as in NumPy 2: np.float64 beside float32 is never narrowed.
+    """
+    dtypes: dict[np.dtype[Any], tuple[str, Any]] = {}
     for x, array, name in zip(operands, arrays, _NAMES, strict=False):
         if isinstance(x, np.generic) or not isinstance(x, float):
-            dtypes.setdefault(array.dtype.newbyteorder("="), name)
+            dtypes.setdefault(array.dtype.newbyteorder("="), (name, x))
     if len(dtypes) > 1:
-        (first, second), names = list(dtypes)[:2], list(dtypes.values())[:2]
-        raise TypeError(
-            f"operands must have one dtype; got {names[0]} of {first} and {names[1]} of {second}: "
-            f"convert one yourself, as {names[0]}.astype(np.{second})"
-        )
+        raise _mixed_dtypes(*list(dtypes.items())[:2])
     return next(iter(dtypes), np.dtype(np.float64))
+
+
+def _mixed_dtypes(
+    one: tuple[np.dtype[Any], tuple[str, Any]], two: tuple[np.dtype[Any], tuple[str, Any]]
+) -> TypeError:
+    (first, (x, _)), (second, (y, _)) = one, two
+    hint = f"convert one yourself, as {x}.astype(np.{second})"
+    scalars = [name for _, (name, value) in (one, two) if isinstance(value, np.generic)]
+    if len(scalars) == 1:
+        hint = (
+            "a NumPy scalar has a dtype of its own, a Python float takes that of the arrays: pass "
+            f"float({scalars[0]})"
+        )
+    return TypeError(
+        f"operands must have one dtype; got {x} of {first} and {y} of {second}: {hint}"
+    )
 
 
 def _common_shape(arrays: list[Array]) -> tuple[int, ...]:
@@ -69,13 +84,13 @@ def _common_shape(arrays: list[Array]) -> tuple[int, ...]:
 
 
 def _as_float(x: float, dtype: np.dtype[Any], name: str) -> Array:
-    """A Python float in the carrier of `dtype`, which must hold it."""
+    """A Python number in the carrier of `dtype`, which must hold it."""
     carrier = np.float64 if dtype == np.float64 else np.float32
     with np.errstate(over="ignore", under="ignore"):
         value = np.asarray(x, dtype=carrier)
     half = _arrays._half_format(dtype)
     held = float(value) if half is None else float(_core.quantize(float(x), half))
-    if held != float(x) and x == x:
+    if held != x and x == x:  # exact for integers, too
         raise ValueError(
             f"{name} is {x!r}, which {dtype} does not hold, beside arrays of {dtype}: round it "
             f"yourself, as float(lowp.quantize({name}, '{dtype}')), or convert the arrays"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from lowp import _core
+from lowp._arguments import FormatLike
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class finfo:  # noqa: N801  (numpy's spelling)
     precision: int
     resolution: float
 
-    def __init__(self, format: _core.Format | str) -> None:
+    def __init__(self, format: FormatLike) -> None:
         f = _core.format(format)
         digits = int((f.precision - 1) * 0.30102999566398120)  # log10(2)
         values = {

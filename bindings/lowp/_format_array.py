@@ -18,6 +18,7 @@ import lowp
 
 from . import _format_functions as functions
 from . import _format_numpy as numpy_functions
+from ._arguments import FormatLike
 from ._format_rules import Rule, plain, rule_of
 
 Array = NDArray[Any]
@@ -25,7 +26,7 @@ Array = NDArray[Any]
 
 def array(
     x: Any,
-    format: lowp.Format | str,
+    format: FormatLike,
     *,
     rounding: str | None = None,
     saturation: str | None = None,
@@ -83,7 +84,7 @@ class FormatArray(NDArrayOperatorsMixin):
     def from_codes(
         cls,
         codes: Any,
-        format: lowp.Format | str,
+        format: FormatLike,
         *,
         rounding: str | None = None,
         saturation: str | None = None,
@@ -159,7 +160,12 @@ class FormatArray(NDArrayOperatorsMixin):
         return str(self._values)
 
     def __format__(self, spec: str) -> str:
-        return format(float(self), spec) if self.ndim == 0 and spec else f"{self!s}"
+        if spec and self.ndim:
+            raise TypeError(
+                f"format {spec!r} is of numbers, and this array has shape {self.shape}; take one "
+                "out, as x[0], or use np.array2string"
+            )
+        return format(float(self), spec) if spec else str(self)
 
     # Numbers and elements
 
@@ -215,7 +221,7 @@ class FormatArray(NDArrayOperatorsMixin):
 
     def astype(
         self,
-        format: lowp.Format | str,
+        format: FormatLike,
         *,
         rounding: str | None = None,
         saturation: str | None = None,
@@ -224,7 +230,11 @@ class FormatArray(NDArrayOperatorsMixin):
 
         They round this conversion and every operation on the result.
         """
-        rule = rule_of(format, rounding or self.rounding, saturation or self.saturation)
+        rule = rule_of(
+            format,
+            self.rounding if rounding is None else rounding,
+            self.saturation if saturation is None else saturation,
+        )
         return self._of(rule.round(self._values), rule)
 
     # Shapes: views wherever NumPy has views

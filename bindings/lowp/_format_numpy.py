@@ -193,6 +193,8 @@ def _trace(a: arrays.FormatArray, offset: int = 0) -> arrays.FormatArray:
 
 
 def _diff(a: arrays.FormatArray, n: int = 1, axis: int = -1) -> Any:
+    if n < 0:
+        raise ValueError(f"np.diff: n must not be negative; got {n}")
     along: Any = a.swapaxes(axis, 0)
     for _ in range(n):
         along = along[1:] - along[:-1]

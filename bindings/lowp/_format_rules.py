@@ -71,7 +71,11 @@ def rule_of(format: Any, rounding: str | None, saturation: str | None) -> Rule:
             f"lowp.array: {format} is a block format, whose values depend on their block; take its "
             "element format, or lowp.quantize"
         )
-    rule = Rule(lowp.format(format), rounding or "nearest_ties_to_even", saturation or "none")
+    rule = Rule(
+        lowp.format(format),
+        "nearest_ties_to_even" if rounding is None else rounding,
+        "none" if saturation is None else saturation,
+    )
     if rule.rounding.startswith("stochastic"):
         raise ValueError(
             f"lowp.array: rounding {rule.rounding!r} needs random bits for each operation, which "

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 import lowp
 
+from ._arguments import FormatLike
+
 Array = NDArray[Any]
 Doubles = NDArray[np.float64]
 
@@ -43,7 +45,7 @@ class Arithmetic:
 
     def __init__(
         self,
-        format: lowp.Format | str,
+        format: FormatLike,
         *,
         rounding: str | None = None,
         saturation: str | None = None,
@@ -52,8 +54,8 @@ class Arithmetic:
     ) -> None:
         check_word("products", products, PRODUCTS)
         self.format = lowp.format(format)
-        self.rounding = rounding or "nearest_ties_to_even"
-        self.saturation = saturation or "none"
+        self.rounding = "nearest_ties_to_even" if rounding is None else rounding
+        self.saturation = "none" if saturation is None else saturation
         self.products = products
         self.seed = seed
         self.dtype = carrier_of(self.format)
@@ -69,7 +71,7 @@ class Arithmetic:
         }
 
     @classmethod
-    def of(cls, format: Arithmetic | lowp.Format | str, rounding: str | None = None) -> Arithmetic:
+    def of(cls, format: Arithmetic | FormatLike, rounding: str | None = None) -> Arithmetic:
         """`format` itself if it is an Arithmetic, else that of the format and rounding."""
         if not isinstance(format, Arithmetic):
             return cls(format, rounding=rounding)

@@ -10,15 +10,14 @@ from typing import Any
 
 import numpy as np
 
-import lowp
-
+from ._arguments import FormatLike
 from ._format_rules import is_number
 from ._linalg_arithmetic import ORDERS, Arithmetic, Array, check_rows, check_word, floats
 
 TRIANGLES = ("lower", "upper")
 DIAGONALS = ("stored", "unit")
 
-AnyFormat = Arithmetic | lowp.Format | str
+AnyFormat = Arithmetic | FormatLike
 
 
 def axpy(alpha: float, x: Any, y: Any, format: AnyFormat, *, rounding: str | None = None) -> Array:

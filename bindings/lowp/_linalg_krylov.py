@@ -91,10 +91,14 @@ def backward_error(a: Any, x: Any, b: Any) -> float:
 
     The least relative change of a and b for which x is exact: to 15 digits, even where it is below
     float64's roundoff. a: (N, M), x: (M,), b: (N,), floats. NaN where x is not finite, 0 for
-    a x = b. ValueError: shapes that do not fit.
+    a x = b. ValueError: other shapes. TypeError: no floats.
     Source: Rigal, Gaches, J. ACM 14 (1967); Higham, Accuracy and Stability, theorem 7.1.
     """
-    matrix, vector, right = (np.asarray(v, np.float64) for v in (a, x, b))
+    operands = floats(a, "a", 2), floats(x, "x", 1), floats(b, "b", 1)
+    matrix, vector, right = (v.astype(np.float64, copy=False) for v in operands)
+    if len(vector) != matrix.shape[1]:
+        raise ValueError(f"x must have the columns of a {matrix.shape}; got shape {vector.shape}")
+    check_rows(matrix, right)
     if not np.isfinite(vector).all():
         return float("nan")
     remainder = lowp.matmul(-matrix, vector, c=right, accumulator=_EXACT)
@@ -106,8 +110,15 @@ def backward_error(a: Any, x: Any, b: Any) -> float:
 
 
 def forward_error(x: Any, truth: Any) -> float:
-    """max|x - truth| / max|truth| in float64; NaN where x is not finite, infinity for truth 0."""
+    """max|x - truth| / max|truth| in float64; NaN where x is not finite, infinity for truth 0.
+
+    x, truth: numbers of one shape. ValueError: shapes that differ.
+    """
     found, true = np.asarray(x, np.float64), np.asarray(truth, np.float64)
+    if found.shape != true.shape:
+        raise ValueError(
+            f"x and truth must have one shape; got x {found.shape} and truth {true.shape}"
+        )
     error = float(np.max(np.abs(found - true), initial=0.0))
     size = float(np.max(np.abs(true), initial=0.0))
     if np.isnan(error) or not np.isfinite(found).all():

@@ -11,6 +11,7 @@ import lowp
 
 from . import _plot_style as style
 from . import _targets
+from ._arguments import FormatLike
 from ._sums import entropy, in_ulps
 from .measures import code_histogram as count_codes
 
@@ -32,7 +33,7 @@ _MAX_LABELLED, _MAX_BARS = 32, 512
 Doubles = NDArray[np.float64]
 
 
-def values(*formats: lowp.Format | str) -> Figure:
+def values(*formats: FormatLike) -> Figure:
     """A figure with a row a format: its values on a number line, and its positive ones in log2.
 
     Subnormal numbers and zero differ in colour. ValueError: no format, or one of more than 10 bits.
@@ -61,7 +62,7 @@ def values(*formats: lowp.Format | str) -> Figure:
     return figure
 
 
-def error_curve(*formats: lowp.Format | str) -> Figure:
+def error_curve(*formats: FormatLike) -> Figure:
     """A figure of the largest |q - x| / |x| at each magnitude x, under nearest-even saturating
     quantization: a line a format, which falls and jumps once a binade, is 1 where values become
     zero, and rises to 1 beyond the format's largest.
@@ -125,7 +126,7 @@ def code_histogram(
     return figure
 
 
-def _formats(what: str, formats: tuple[lowp.Format | str, ...]) -> list[lowp.Format]:
+def _formats(what: str, formats: tuple[FormatLike, ...]) -> list[lowp.Format]:
     if not formats:
         raise ValueError(f"lowp.plot.{what}: at least one format is needed; got none")
     return [lowp.format(format) for format in formats]

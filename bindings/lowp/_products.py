@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lowp import _arrays, _core
+from lowp import _arithmetic, _arrays, _core
+from lowp._arguments import suggest_arguments
+
+__all__ = ["dot", "matmul"]
 
 Array = NDArray[Any]
 
@@ -141,7 +144,8 @@ def _addend(
     """c in the shape of all products."""
     if c is None:
         return None
-    addend = np.asarray(c, dtype) if isinstance(c, (int, float)) else _operand(c, "c")
+    is_number = isinstance(c, int | float) and not isinstance(c, np.generic)
+    addend = _arithmetic._as_float(c, dtype, "c") if is_number else _operand(c, "c")
     if addend.dtype != dtype:
         raise TypeError(f"c must be {dtype} as a and b are; got {addend.dtype}")
     try:
@@ -209,11 +213,13 @@ def matmul(
     away. float32 or float64, both the same; float16 and bfloat16 are worked out in float32. Any
     strides; nothing is copied for a transpose. accumulator: a name of lowp.accumulators(), of a
     format (sequential sums in it, products exact), with parts as "float16/pairwise", or an
-    Accumulator; docs/products.md. a_format, b_format: factors are rounded to them first, to nearest
-    even; units of accumulators() multiply their own formats only, and where none is given take the
-    first of them that holds all numbers. Block formats lie along k, and units for block-scaled
-    factors (b200_mxf8, b200_mxf4, b200_nvfp4) take their scales apart. out_format rounds finished
-    sums. c broadcasts to the result. out: array of the result's shape and dtype.
+    Accumulator; docs/products.md. a_format, b_format: factors are rounded to them first, as
+    lowp.quantize does by default (quantize a factor yourself for another rounding or saturation;
+    it stays so); units of accumulators() multiply their own formats only, and where none is given
+    take the first of them that holds all numbers. Block formats lie along k, and units for
+    block-scaled factors (b200_mxf8, b200_mxf4, b200_nvfp4) take their scales apart. out_format
+    rounds finished sums. c broadcasts to the result; a Python number must be one of the dtype.
+    out: array of the result's shape and dtype.
 
     k of 0 gives c, or +0. NaN is the positive quiet NaN (aligned units: 0x7FFFFFFF). Stochastic
     modes use (seed, stream), additions, products and the rest streams of their own.
@@ -268,3 +274,6 @@ def dot(a: Any, b: Any, *, accumulator: Any = "float32", **keywords: Any) -> Any
     if x.ndim != 1 or y.ndim != 1:
         raise ValueError(f"a and b must have one axis; got shapes {x.shape} and {y.shape}")
     return matmul(x, y, accumulator=accumulator, **keywords)[()]
+
+
+suggest_arguments(__name__)

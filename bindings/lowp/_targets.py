@@ -85,19 +85,31 @@ class Options:
         """Codes of the elements of a block format, and which are clipped or subnormal. They are
         those of x itself: values that are on the grid already may get other scales.
         """
-        # The code of NaN is of no matter, but elements without NaN need one.
-        tensor = lowp.encode(x, target, axis=axis, nan=0, packed=False, **vars(self))
+        tensor = self._encoded(x, target, axis)
         codes = tensor.element_codes()
         lowest, largest = block_limits(tensor)
         with np.errstate(invalid="ignore"):
             clipped = (x < lowest) | (x > largest)
         return BlockCodes(codes, clipped, _subnormal(codes, target.element))
 
+    def _encoded(self, x: Floats, target: lowp.BlockFormat, axis: int) -> BlockTensor:
+        """x in a block format, to count by: codes of NaN and infinite values are of no matter.
+
+        Where neither scale nor element has a NaN, zeros stand for them; `quantize` makes their
+        blocks NaN all the same.
+        """
+        element = target.element
+        if not (target.scale.has_nan or (isinstance(element, lowp.Format) and element.has_nan)):
+            is_number = target.fields["infinity"] == "number"
+            x = np.where(np.isnan(x) if is_number else ~np.isfinite(x), x.dtype.type(0), x)
+        # The code of NaN: elements without NaN need one.
+        return lowp.encode(x, target, axis=axis, nan=0, packed=False, **vars(self))
+
     def in_units(self, x: Floats, target: lowp.BlockFormat, axis: int) -> Floats:
         """x over its scales, so that the largest element is that of the element format; NaN where
         a scale is zero.
         """
-        tensor = lowp.encode(x, target, axis=axis, nan=0, packed=False, **vars(self))
+        tensor = self._encoded(x, target, axis)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.asarray(x / (block_limits(tensor)[1] / target.element_max))
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lowp import _arithmetic, _arrays, _core
+from lowp._arguments import FormatLike, suggest_arguments
 
 __all__ = [
     "acos",
@@ -62,7 +63,7 @@ class Unary(Protocol):
     def __call__(
         self,
         x: float,
-        format: str | _core.Format,
+        format: FormatLike,
         *,
         rounding: str | None = None,
         saturation: str | None = None,
@@ -78,7 +79,7 @@ class Unary(Protocol):
     def __call__(
         self,
         x: ArrayLike,
-        format: str | _core.Format,
+        format: FormatLike,
         *,
         rounding: str | None = None,
         saturation: str | None = None,
@@ -100,7 +101,7 @@ class Binary(Protocol):
         self,
         x: float,
         y: float,
-        format: str | _core.Format,
+        format: FormatLike,
         *,
         rounding: str | None = None,
         saturation: str | None = None,
@@ -117,7 +118,7 @@ class Binary(Protocol):
         self,
         x: ArrayLike,
         y: ArrayLike,
-        format: str | _core.Format,
+        format: FormatLike,
         *,
         rounding: str | None = None,
         saturation: str | None = None,
@@ -283,3 +284,5 @@ gelu = _unary(
     "gelu", "x times the normal distribution at x, x/2 erfc(-x/sqrt(2)); gelu(-inf) is -0."
 )
 silu = _unary("silu", "x times the sigmoid of x. silu(-inf) is -0.")
+
+suggest_arguments(__name__)

@@ -13,6 +13,7 @@ rounding, saturation, fused or separate products, and a seed for stochastic roun
 operations is stated and fixed, so that results are the same bits everywhere.
 """
 
+from ._arguments import suggest_arguments
 from ._linalg_arithmetic import Arithmetic
 from ._linalg_basic import axpy, dot, gemm, gemv, nrm2, trsm, trsv
 from ._linalg_eigen import Eigen, eigh_jacobi
@@ -46,3 +47,5 @@ __all__ = [
     "trsm",
     "trsv",
 ]
+
+suggest_arguments(__name__)

@@ -145,19 +145,41 @@ def _zones(panel: Panel) -> list[tuple[str, str, float, float]]:
 
 
 def _draw(axis: Axes, panel: Panel) -> None:
-    counts = panel.histogram.counts
-    shares = 100 * counts / max(int(counts.sum()), 1)
     lefts = panel.histogram.edges()[:-1] - math.log2(panel.unit)
-    centers = lefts + 0.5 / _BINS
-    for _, colour, low, high in _zones(panel):
-        inside = (centers >= low) & (centers < high) & (counts > 0)
-        axis.bar(lefts[inside], shares[inside], 1 / _BINS, align="edge", color=colour, linewidth=0)
-    top = float(shares.max()) * 1.1 or 1.0
+    all_counts = panel.histogram.counts
+    percents = 100 / max(int(all_counts.sum()), 1)
+    below = np.zeros_like(all_counts)
+    for (_, colour, *_), counts in zip(_zones(panel), _counts_by_zone(panel, lefts), strict=True):
+        at = counts > 0
+        axis.bar(
+            lefts[at], percents * counts[at], 1 / _BINS, percents * below[at],
+            align="edge", color=colour, linewidth=0,
+        )  # fmt: skip
+        below += counts
+    top = float(all_counts.max()) * percents * 1.1 or 1.0
     axis.set_ylim(-0.16 * top, top)
     _draw_grid(axis, panel, 0.16 * top)
     axis.axhline(0, color=style.GRID, linewidth=0.8)
     _decorate(axis, top)
     axis.set_title(_caption(panel), fontsize=10, loc="left")
+
+
+def _counts_by_zone(panel: Panel, lefts: NDArray[np.float64]) -> list[NDArray[np.int64]]:
+    """The histogram's counts apart by zone. Zones begin where bins do, except beyond the largest
+    value: as many of that value's bin are beyond as the error's share of clipped values says.
+    """
+    counts = panel.histogram.counts
+    _, subnormal, normal, beyond = (low for _, _, low, _ in _zones(panel))
+    border = max(int(np.searchsorted(lefts, beyond, "right")) - 1, 0)
+    zone = np.searchsorted([subnormal, normal], lefts, "right")
+    zone[border + 1 :] = 3
+    parts = [np.where(zone == i, counts, 0) for i in range(4)]
+    e = panel.error
+    clipped = 0.0 if math.isnan(e.clipped) else e.clipped * (e.count - e.nan_count - e.inf_count)
+    over = min(max(round(clipped) - int(parts[3].sum()), 0), int(counts[border]))
+    parts[zone[border]][border] -= over
+    parts[3][border] += over
+    return parts
 
 
 def _decorate(axis: Axes, top: float) -> None:

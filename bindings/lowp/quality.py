@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 import lowp
 
 from . import _targets
+from ._arguments import FormatLike
 
 __all__ = ["capacity", "gmse", "optimal_scale", "samples_of"]
 
@@ -77,7 +78,7 @@ def gmse(
     return _Grid.of(target, distribution).error(best)
 
 
-def optimal_scale(format: lowp.Format | str, distribution: str = "gaussian") -> float:
+def optimal_scale(format: FormatLike, distribution: str = "gaussian") -> float:
     """The scale with which a scalar format has the least error on random x of variance 1.
 
     Searched over the octaves in which the format's largest number is 2**-2 to 2**110 standard

@@ -16,6 +16,8 @@ from numpy.typing import ArrayLike, NDArray
 
 import lowp
 
+from ._arguments import FormatLike
+
 __all__ = ["KSorted", "Squeezed", "k_sort", "smooth", "smoothing_scales", "squeeze"]
 
 Floats = NDArray[np.floating[Any]]
@@ -133,7 +135,7 @@ class Squeezed:
 
 def squeeze(
     a: ArrayLike,
-    format: lowp.Format | str,
+    format: FormatLike,
     *,
     theta: float = 0.1,
     symmetric: bool = False,

@@ -4,9 +4,9 @@ The factors are in a narrow format, the iterates in float32, the residuals in fl
 operation is rounded. Theory (Carson, Higham, SIAM J. Sci. Comput. 40 (2), 2018), with u the narrow
 format's unit roundoff: corrections solved with the factors converge while kappa u is below 1 or so,
 GMRES preconditioned with them up to kappa u of 1 / sqrt(float32's u) = 4e3 at least, and both end
-at float32's accuracy. For contrast, "rounded once": factors and corrections computed in double and
-then rounded, as tools do that round whole functions; nothing builds up inside, and it converges
-where the format does not.
+at float32's accuracy. For contrast, "rounded once": matrix, factors and corrections are rounded to
+the format and computed in double in between, as tools do that round whole functions (Pychop's
+lu_plu gives these factors); nothing builds up inside, and it converges where the format does not.
 
 python refinement.py [--formats F,F] [--history MATRIX --format F] [--file A.mtx] [--plot OUT.png]
 """
@@ -48,10 +48,13 @@ SYSTEMS: dict[str, Callable[[], Matrix]] = {
 
 
 class RoundedOnce:
-    """Factors and solutions computed in double and rounded once each; stands in for linalg.LU."""
+    """Factors of the rounded matrix and solutions, computed in double and rounded once each; stands
+    in for linalg.LU.
+    """
 
     def __init__(self, matrix: Matrix, format: str) -> None:
-        exact = linalg.lu(matrix, "float64")
+        rounded = lowp.quantize(np.asarray(matrix, np.float64), format)
+        exact = linalg.lu(rounded, "float64")
         self.format, self.permutation = format, exact.permutation
         self.factors = lowp.quantize(exact.factors, format)
         self.double = linalg.LU(self.factors, exact.permutation, exact.arithmetic, exact.growth)

@@ -322,3 +322,12 @@ def test_a_float_beside_half_arrays_must_be_one_of_their_values() -> None:
         lowp.pow(np.float16([2]), 1 + 2.0**-20, "float16")
     with pytest.raises(ValueError, match="float16 does not hold"):
         lowp.minimum(np.float16([1]), 1e6, "float16")
+
+
+def test_a_numpy_scalar_is_not_narrowed_to_the_arrays_dtype() -> None:
+    x = np.ones(3, np.float32)
+    for verb in (lowp.mul, lowp.pow):
+        with pytest.raises(TypeError, match=r"y of float64: a NumPy scalar .* pass float\(y\)"):
+            verb(x, np.float64(0.5), "float16")
+        assert_same_bits(verb(x, float(np.float64(0.5)), "float16"), verb(x, 0.5, "float16"))
+    assert lowp.mul(np.ones(3), np.float64(0.5), "float16").dtype == np.float64

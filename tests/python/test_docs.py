@@ -52,6 +52,10 @@ def compile_and_run(source: Path, folder: Path) -> str:
 
 @pytest.mark.parametrize(("text", "output"), snippets("python"))
 def test_python_snippets_run_and_print_what_the_page_says(text: str, output: str) -> None:
+    if "lowp.jax" in text:
+        pytest.importorskip("jax", reason="jax is not installed: pip install 'lowp[jax]'")
+    if "lowp.torch" in text:
+        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'lowp[torch]'")
     printed = run(sys.executable, "-c", text)
     assert not output or printed == output
 

@@ -250,3 +250,12 @@ def test_errors_of_pairs_say_what_is_wrong() -> None:
         lowp.hypot(np.ones(3), np.ones(4), "bfloat16")
     with pytest.raises(TypeError):
         lowp.pow(np.ones(3), "bfloat16")  # type: ignore[call-overload]
+
+
+def test_misspelt_arguments_of_functions_are_named() -> None:
+    with pytest.raises(TypeError, match=r"exp\(\) has no argument 'ronding'; did you mean 'round"):
+        lowp.exp(1.0, "float16", ronding="toward_zero")  # type: ignore[call-overload]
+    with pytest.raises(TypeError, match=r"pow\(\) has no argument 'zzz'$"):
+        lowp.pow(1.0, 2.0, "float16", zzz=1)  # type: ignore[call-overload]
+    assert lowp.exp.__module__ == "lowp.elementary"
+    assert pickle.loads(pickle.dumps(lowp.exp)) is lowp.exp

@@ -421,3 +421,19 @@ def test_what_would_leave_the_format_is_refused() -> None:
     with pytest.raises(TypeError, match="condition"):
         np.where(powers, 1.0, 2.0)
     assert np.may_share_memory(powers, powers)
+
+
+def test_a_format_of_numbers_is_refused_for_arrays() -> None:
+    x = array([1, 2.5], "float16")
+    assert (f"{x}", f"{x[1]:.2f}", f"{x[1]}") == ("[1.  2.5]", "2.50", "2.5")
+    with pytest.raises(TypeError, match=r"format '\.2f' is of numbers, .* shape \(2,\); take one"):
+        f"{x:.2f}"
+
+
+def test_an_empty_rounding_is_not_the_default() -> None:
+    x = array([1], "float16", rounding="toward_zero")
+    for words in ({"rounding": ""}, {"saturation": ""}):
+        with pytest.raises(ValueError, match="must be one of"):
+            array([1], "float16", **words)
+        with pytest.raises(ValueError, match="must be one of"):
+            x.astype("float16", **words)

@@ -286,3 +286,11 @@ def test_batches_of_products_are_those_of_their_matrices() -> None:
     assert (a @ b)[1].tolist() == (a[1] @ b).tolist()
     with pytest.raises(ValueError, match="agree"):
         a @ array(np.ones((3, 2)), HALF)
+
+
+def test_a_negative_order_of_differences_is_refused() -> None:
+    x = array([1, 2, 4], "float16")
+    assert np.diff(x, n=2).tolist() == [1]
+    assert np.diff(x, n=0).tolist() == [1, 2, 4]
+    with pytest.raises(ValueError, match="n must not be negative; got -1"):
+        np.diff(x, n=-1)

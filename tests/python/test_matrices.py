@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import math
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
 import pytest
-from lowp import matrices
+from lowp import linalg, matrices
 
 SYMMETRIC = ("hilbert", "prolate", "kms", "wilkinson", "lehmer", "moler", "pascal")
 DEFINITE = ("hilbert", "prolate", "kms", "lehmer", "moler", "pascal")
@@ -70,13 +71,58 @@ def test_conditioning_is_as_stated() -> None:
 def test_condition_numbers_grow_as_the_docstrings_say(n: int) -> None:
     about = {
         "hilbert": math.exp(3.5 * n) / 100,
-        "frank": n * math.factorial(n),
         "moler": n**2 * 4**n / 28,
         "pascal": 16**n / (8 * n * math.pi),
-        "wilkinson": 2 * n,
     }
     for name, kappa in about.items():
         assert kappa / 1.5 < condition(matrices.make(name, n)) < kappa * 1.5
+
+
+def test_wilkinsons_condition_number_depends_on_the_parity_of_n() -> None:
+    for n in range(6, 120):
+        a = matrices.wilkinson(n)
+        assert condition(a) == pytest.approx((2 if n % 2 else 2.4) * n, rel=0.1)
+        assert np.sum(np.linalg.eigvalsh(a) < 0) == 1
+
+
+@pytest.mark.parametrize("n", range(2, 31))
+def test_franks_condition_number_is_within_a_factor_of_two(n: int) -> None:
+    a = matrices.frank(n)  # its inverse is one of integers: the determinant is 1
+    inverse = np.array(solve_columns(a))
+    kappa = np.linalg.norm(a, 2) * np.linalg.norm(inverse.astype(float), 2)
+    assert 0.5 < kappa / (n * math.factorial(n)) < 2
+
+
+def solve_columns(a: np.ndarray) -> list[list[float]]:
+    return [linalg.solve_exactly(a, e).tolist() for e in np.eye(len(a))]
+
+
+def is_definite(a: np.ndarray) -> bool:
+    """Whether all pivots of the symmetric matrix are positive, in rational arithmetic."""
+    rows = [[Fraction(float(x)) for x in row] for row in a]
+    for k, top in enumerate(rows):
+        if top[k] <= 0:
+            return False
+        for row in rows[k + 1 :]:
+            factor = row[k] / top[k]
+            row[k:] = [x - factor * y for x, y in zip(row[k:], top[k:], strict=True)]
+    return True
+
+
+def test_rounded_matrices_are_definite_as_far_as_the_docstrings_say() -> None:
+    for make, last in ((matrices.hilbert, 13), (matrices.prolate, 24)):
+        assert is_definite(make(last))
+        assert not is_definite(make(last + 1))
+
+
+def test_entries_are_rounded_once_where_the_docstring_says_so() -> None:
+    for i in range(31):
+        for j in range(31):
+            assert matrices.pascal(31)[i, j] == math.comb(i + j, i)
+            assert matrices.hilbert(31)[i, j] == float(Fraction(1, i + j + 1))
+            want = Fraction(min(i, j) + 1, max(i, j) + 1)
+            assert matrices.lehmer(31)[i, j] == float(want)
+    assert int(float(math.comb(61, 30))) != math.comb(61, 30)
 
 
 @pytest.mark.parametrize("mode", ["geometric", "arithmetic", "one_large", "one_small"])
@@ -98,7 +144,7 @@ def test_arguments_out_of_range_are_refused() -> None:
         (lambda: matrices.prolate(3, 0.5), "between 0 and 1/2"),
         (lambda: matrices.randsvd(3, 0.5), "at least 1"),
         (lambda: matrices.randsvd(3, 10, "random"), "one of geometric, arithmetic"),
-        (lambda: matrices.pascal(30), "at most 29"),
+        (lambda: matrices.pascal(32), "at most 31"),
     ):
         with pytest.raises(ValueError, match=message):
             call()

@@ -466,3 +466,20 @@ def test_options_of_blocks_are_those_of_the_format_unless_given() -> None:
         lowp.error(x, "mxfp4", saturation="none")
     seeds = [lowp.error(x, "mxfp4", rounding="stochastic_a", seed=s) for s in (1, 1, 2)]
     assert seeds[0] == seeds[1] != seeds[2]
+
+
+@pytest.mark.parametrize("infinity", ["nan", "number"])
+def test_nan_is_counted_in_block_formats_that_have_no_code_for_it(infinity: str) -> None:
+    x = np.linspace(-2, 2, 128, dtype=np.float32).reshape(4, 32)
+    x[1, 3], x[2, 5] = math.nan, math.inf
+    name = f"float4_e2m1fn/16/ue5m3f/infinity={infinity}"
+    e = lowp.error(x, name)
+    assert (e.count, e.nan_count, e.inf_count) == (128, 1, 1)
+    assert e.sqnr_db == -math.inf  # the block of the NaN is NaN
+    assert e.histogram is not None
+    assert e.histogram.sum() == 126
+    rows = lowp.error(x, name, per="row").sqnr_db
+    assert np.isneginf(rows).tolist() == [False, True, infinity == "nan", False]
+    meter = lowp.measures.Meter(name)
+    meter.update(x)
+    assert meter.error() == e

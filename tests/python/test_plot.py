@@ -153,3 +153,24 @@ def test_compare_takes_any_measure_and_refuses_others() -> None:
     for nothing in ({}, results):
         with pytest.raises(ValueError, match="at least one"):
             plot.compare(nothing, [])
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "int8", "e3m0fn", "float8_e8m0fnu"])
+@pytest.mark.parametrize("unit", ["one", "max"])
+def test_colours_of_the_distribution_count_each_zone_to_the_value(name: str, unit: str) -> None:
+    from matplotlib.colors import to_hex
+
+    f = lowp.format(name)
+    x = f.max * np.array([1, 1, 1, 0.9, 1.05, 1.1, 1.3, 0.5, 0.5], np.float64)
+    x = x if unit == "one" else np.minimum(x, f.max)
+    histogram = plot.Histogram()
+    histogram.add(x)
+    panel = plot.Panel(f, histogram, lowp.error(x, f), 1.0 if unit == "one" else f.max)
+    figure = plot.distribution([panel], "colours")
+    heights: dict[str, float] = {}
+    for bar in figure.axes[0].patches:
+        colour = to_hex(bar.get_facecolor())
+        heights[colour] = heights.get(colour, 0) + bar.get_height()
+    beyond = to_hex(plot.style.BEYOND)
+    assert heights.pop(beyond, 0) == pytest.approx(100 * np.mean(x > f.max))
+    assert sum(heights.values()) == pytest.approx(100 * np.mean(x <= f.max))

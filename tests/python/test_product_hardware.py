@@ -146,3 +146,40 @@ def test_published_rows_are_reproduced(gpu: str, kind: str, unit: str, format: s
         b_format=format,
     )
     equal_bits(got[:, 0, 0], d)
+
+
+# A float16 result takes the sum itself, to nearest even, and c in float16; FP8 on the H100 and the
+# B200 goes through two float16 instructions, and their results and c are added in float16.
+HALF = "/result=float16/result_rounding=nearest_ties_to_even"
+PUBLISHED_HALVES = [
+    ("V100", "fp16", "v100" + HALF),
+    ("A100", "fp16", "a100" + HALF),
+    ("Ada", "fp16", "ada" + HALF),
+    ("Ada", "E4M3", "ada_fp8" + HALF),
+    ("Ada", "E5M2", "ada_fp8" + HALF),
+    ("H100", "fp16", "h100" + HALF),
+    ("H100", "E4M3", "h100_fp8_mma/promotion=float16" + HALF),
+    ("H100", "E5M2", "h100_fp8_mma/promotion=float16" + HALF),
+    ("B200", "fp16", "b200" + HALF),
+    ("B200", "E4M3", "h100_fp8_mma/promotion=float16" + HALF),
+    ("B200", "E5M2", "h100_fp8_mma/promotion=float16" + HALF),
+]
+
+
+@pytest.mark.parametrize(("gpu", "kind", "unit"), PUBLISHED_HALVES)
+def test_published_rows_with_float16_results_are_reproduced(gpu: str, kind: str, unit: str) -> None:
+    path = PUBLISHED / f"{gpu}.npz"
+    if not path.exists():
+        pytest.skip("the published rows are not beside this checkout")
+    with np.load(path) as f:
+        a, b, c, d = (f[f"{kind}_{x}"].view(np.float32) for x in ("a", "b", "c", "d16"))
+    format = {"fp16": "float16", "E4M3": "float8_e4m3fn", "E5M2": "float8_e5m2"}[kind]
+    got = lowp.matmul(
+        a[:, None, :],
+        b[:, :, None],
+        c=lowp.quantize(c, "float16")[:, None, None],
+        accumulator=unit,
+        a_format=format,
+        b_format=format,
+    )
+    equal_bits(got[:, 0, 0], d)

@@ -254,3 +254,36 @@ def test_threads_and_instruction_sets_do_not_change_a_bit() -> None:
         want = lowp.matmul(a, b, accumulator=accumulator, threads=1)
         for threads in (2, 3, 8):
             assert np.array_equal(lowp.matmul(a, b, accumulator=accumulator, threads=threads), want)
+
+
+def test_a_number_as_c_must_be_one_of_the_dtype() -> None:
+    x = np.eye(2, dtype=np.float32)
+    assert lowp.matmul(x, x, c=1).tolist() == [[2, 1], [1, 2]]
+    for c in (0.1, 2**53 + 1):
+        with pytest.raises(ValueError, match=f"c is {c}, which float32 does not hold"):
+            lowp.matmul(x, x, c=c)
+    with pytest.raises(TypeError, match="c must be float32 as a and b are; got float64"):
+        lowp.matmul(x, x, c=np.float64(1))
+
+
+@pytest.mark.parametrize("rounding", ["toward_zero", "stochastic_a"])
+def test_a_factor_that_was_rounded_in_any_way_is_kept(rounding: str) -> None:
+    rng = np.random.default_rng(5)
+    a, b = rng.standard_normal((2, 40, 40)).astype(np.float32)
+    f = "float8_e4m3fn"
+    rounded = lowp.quantize(1000 * a, f, rounding=rounding, saturation="finite", seed=3)
+    got = lowp.matmul(rounded, b, accumulator="h100_fp8", a_format=f, b_format=f)
+    want = lowp.matmul(rounded, lowp.quantize(b, f), accumulator="h100_fp8")
+    assert np.array_equal(got, want)
+    assert np.isfinite(got).all()
+    assert np.isnan(lowp.matmul(1000 * a, b, accumulator="h100_fp8", a_format=f, b_format=f)).any()
+
+
+def test_misspelt_arguments_of_products_are_named() -> None:
+    x = np.eye(2)
+    with pytest.raises(TypeError, match=r"matmul\(\) has no argument 'accumlator'; did you mean"):
+        lowp.matmul(x, x, accumlator="h100")  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="did you mean 'out_format'"):
+        lowp.dot(x[0], x[0], outformat="float16")
+    with pytest.raises(TypeError, match=r"takes a name, as 'float16', then fields by name; got A"):
+        lowp.Accumulator(order="pairwise")  # type: ignore[call-arg]

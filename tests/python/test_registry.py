@@ -6,8 +6,11 @@ import copy
 import pickle
 import subprocess
 import sys
+from typing import Any
 
 import lowp
+import ml_dtypes
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -227,7 +230,7 @@ def test_any_text_is_a_format_or_a_value_error(text: str) -> None:
 
 @pytest.mark.parametrize("no_name", [None, 8, 1.0, b"float16", ("e", 4), object()])
 def test_what_is_no_string_is_a_type_error(no_name: object) -> None:
-    with pytest.raises(TypeError, match="format must be a Format or a name"):
+    with pytest.raises(TypeError, match="format must be a Format, a dtype or a name"):
         lowp.format(no_name)
 
 
@@ -347,3 +350,56 @@ def test_a_format_equals_nothing_but_a_format(other: object) -> None:
 
 def test_the_registered_formats_have_distinct_hashes() -> None:
     assert len({hash(f) for f in lowp.formats().values()}) == len(lowp.formats())
+
+
+# ---- dtypes and constructors -----------------------------------------------------------------
+
+
+def test_a_dtype_is_the_format_of_its_name() -> None:
+    for name in (*(n for n in REGISTERED if hasattr(ml_dtypes, n)), "float16", "float32", "int8"):
+        scalar = getattr(ml_dtypes, name, None) or getattr(np, name)
+        assert lowp.format(scalar) == lowp.format(np.dtype(scalar)) == lowp.format(name)
+    assert lowp.format(np.dtype(">f2")) == lowp.format("float16")
+    x = np.float32([0.3, 500])
+    for verb in (lowp.quantize, lowp.encode, lowp.exp):
+        want = verb(x, "float8_e4m3fn")
+        assert np.array_equal(verb(x, ml_dtypes.float8_e4m3fn), want, equal_nan=True)
+    assert lowp.decode(np.uint8([1]), ml_dtypes.float4_e2m1fn)[0] == 0.5
+    assert lowp.array(x, np.float16).format == lowp.format("float16")
+    fp4 = lowp.BlockFormat(ml_dtypes.float4_e2m1fn, np.dtype(ml_dtypes.float8_e8m0fnu))
+    assert fp4 == lowp.block_format("mxfp4")
+
+
+@pytest.mark.parametrize("dtype", [np.bool_, np.int64, np.complex64, np.dtype("f4,f4")])
+def test_a_dtype_that_is_no_format_is_refused_by_name(dtype: Any) -> None:
+    with pytest.raises(ValueError, match=f'unknown format "{np.dtype(dtype).name}"'):
+        lowp.format(dtype)
+
+
+@pytest.mark.parametrize("kind", [float, int, bool, np.ndarray, np.float32(1)])
+def test_other_types_are_no_formats(kind: Any) -> None:
+    with pytest.raises(TypeError, match="must be a Format, a dtype or a name"):
+        lowp.format(kind)
+
+
+def test_what_a_constructor_does_not_take_is_shown() -> None:
+    for call, message in (
+        (lambda: lowp.Format(4, 5), r"integers, and other fields, all by name; got Format\(4, 5\)"),
+        (lambda: lowp.Format(exponent_bits=4), r"got Format\(exponent_bits=4\)"),
+        (lambda: lowp.Format(exponent_bits=4.5, mantissa_bits=3), r"Format\(exponent_bits=4\.5, m"),
+        (lambda: lowp.Format(exponent_bits=4, mantisa_bits=3), "did you mean 'mantissa_bits'"),
+        (lambda: lowp.quantize(1.0), r"takes x and format, .* got quantize\(1\.0\)"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            call()
+
+
+def test_fields_alone_give_no_infinity_and_no_nan_and_ieee_names_do() -> None:
+    fields = lowp.Format(exponent_bits=4, mantissa_bits=5)
+    assert (fields.name, fields.max) == ("e4m5f", 504.0)
+    ieee = lowp.Format(exponent_bits=4, mantissa_bits=5, has_inf=True, nan_codes=31)
+    assert ieee == lowp.format("e4m5")
+
+
+def test_modules_that_are_loaded_when_used_are_listed() -> None:
+    assert {"files", "linalg", "matrices", "plot", "spec", "quantize"} <= set(dir(lowp))
