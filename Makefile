@@ -199,11 +199,12 @@ lint: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/extra-lint  ## clang-forma
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 
+# Those that train networks are run by test-slow.
 .PHONY: docs-check
 docs-check: build-test $(STAMPS)/package $(STAMPS)/extra-cli  ## the examples and snippets of the documentation
 	$(say) "the documentation's examples"
 	@ctest --test-dir build/test --output-on-failure --no-tests=ignore -L docs
-	@for file in $(wildcard docs/examples/*.py docs/check.py); do \
+	@for file in $(filter-out %/digits.py %_gpt.py,$(wildcard docs/examples/*.py docs/check.py)); do \
 	    echo "$$file"; $(BIN)/python "$$file"; done
 
 .PHONY: bench bench-python

@@ -170,6 +170,29 @@ TEST_CASE("signs that are given take the place of random ones") {
     CHECK(bits_of_all(y) == bits_of_all(by_butterflies(x, 16, wide, {})));
 }
 
+TEST_CASE_TEMPLATE("runs down columns are those of the transposed array", T, float, double) {
+    dice d(17);
+    for (const std::size_t size : all_sizes)
+        for (const std::size_t columns : {2, 5, 16, 37}) {
+            const std::size_t rows = 2 * size;
+            const std::vector<T> x = values<T>(rows * columns, d);
+            const auto turned = [](const std::vector<T>& m, std::size_t high, std::size_t wide) {
+                std::vector<T> t(m.size());
+                for (std::size_t i = 0; i < high; ++i)
+                    for (std::size_t j = 0; j < wide; ++j) t[j * high + i] = m[i * wide + j];
+                return t;
+            };
+            for (const bool is_inverse : {false, true}) {
+                hadamard_options o{.source = random_source{3, 4}, .is_inverse = is_inverse};
+                std::vector<T> wanted(x.size()), got(x.size());
+                hadamard<T>(turned(x, rows, columns), wanted, size, o);
+                o.columns = columns;
+                hadamard<T>(x, got, size, o);
+                CHECK(bits_of_all(got) == bits_of_all(turned(wanted, columns, rows)));
+            }
+        }
+}
+
 TEST_CASE("any number of threads gives the same bits") {
     dice d(4);
     for (const std::size_t n : {std::size_t{64} * 100, detail::parallel_from + 64}) {

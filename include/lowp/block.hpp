@@ -98,7 +98,7 @@ template <class T>
 struct plain_elements {
     std::span<const T> x;
 
-    [[nodiscard]] const T* operator()(std::size_t begin, std::size_t, T*) const {
+    [[nodiscard]] const T* operator()(std::size_t begin, std::size_t /*n*/, T* /*buffer*/) const {
         return x.data() + begin;
     }
     /// work(elements, panel): the panel's elements, and where they lie.

@@ -59,7 +59,8 @@ void hadamard(std::span<const T> x, std::span<T> out, std::size_t size,
                      std::to_string(size));
     if (o.columns == 0 || x.size() % (size * o.columns) != 0)
         detail::fail("lowp::hadamard: the length must be a multiple of size " +
-                     std::to_string(size) + " times columns " + std::to_string(o.columns) +
+                     std::to_string(size) +
+                     (o.columns == 1 ? "" : " times columns " + std::to_string(o.columns)) +
                      "; got " + std::to_string(x.size()) + ": pad with zeros");
     if (o.signs && o.signs->size() != size)
         detail::fail("lowp::hadamard: signs must have " + std::to_string(size) + " entries; got " +

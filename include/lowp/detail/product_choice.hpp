@@ -56,6 +56,40 @@ template <class S>
            a.top + b.top + 4 < limits::max_exponent;
 }
 
+/// f with fewer exponents, for values that are multiples of 2^lowest and at most 2^top: rounded alike
+/// there, and by sums of floats, which bfloat16's own range leaves no room for. f where none would do.
+[[nodiscard]] inline format narrowed(const format& f, int lowest, int top) {
+    constexpr int bits = 7;
+    constexpr int highest = 127 - 24;  // emax + 1 + shift stays below float32's bias
+    format own = format::ieee(bits, f.mantissa_bits);
+    const int binades = own.emax() - own.emin();
+    const int emin = std::min(lowest + f.mantissa_bits, highest - binades);
+    if (!f.has_subnormals || !f.is_signed || !f.has_inf || f.emin() > lowest + f.mantissa_bits ||
+        f.emax() <= top || emin < -125 || emin + binades <= top)
+        return f;
+    own.bias = 1 - emin;
+    return own;
+}
+
+/// how with additions and products in ranges that they cannot leave: w being the exponent of the largest
+/// product, adding one to 2^(w + p) or more, p the precision, changes nothing in the modes that
+/// chains of floats have, so that no sum goes beyond. c as in is_exact_in.
+[[nodiscard]] inline accumulator narrowed(const accumulator& how, const number_range& a,
+                                          const number_range& b, const number_range& c) {
+    if (a.is_empty() || b.is_empty()) return how;
+    const auto with = [&](const rounding_step& s, int carries, const number_range& addend) {
+        const int lowest = std::min(a.lowest + b.lowest, addend.lowest);
+        rounding_step result = s;
+        result.format =
+            narrowed(s.format, lowest, std::max(a.top + b.top + 2 + carries, addend.top + 1));
+        return result;
+    };
+    accumulator result = how;
+    result.addition = with(how.addition, how.addition.format.precision() + 1, c);
+    result.product = with(how.product, 0, {});
+    return result;
+}
+
 /// Whether columns are too few for the lanes of a tile and rows are more: products commute, so that the
 /// transposed product has the same bits, but for random ones, which are by place.
 template <class T>

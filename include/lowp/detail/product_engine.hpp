@@ -67,8 +67,9 @@ public:
         if (how_.order == summation::exact) return exact();
         if (how_.order == summation::sequential) {
             if (is_plain<T>(how_)) return plain<T>();
-            if (is_chain_of<float>()) return chain<float>();
-            if (is_chain_of<double>()) return chain<double>();
+            const accumulator narrow = narrowed_to_ranges();
+            if (is_chain_of<float>(narrow)) return chain<float>(narrow);
+            if (is_chain_of<double>(how_)) return chain<double>(how_);
         }
         by_rows();
     }
@@ -115,11 +116,18 @@ private:
     }
 
     template <class S>
-    [[nodiscard]] bool is_chain_of() const {
-        if (sizeof(S) > sizeof(T) && !how_.addition.format.template fits<T>()) return false;
-        const number_range c = options_.c ? range_of(*options_.c) : number_range{};
-        return is_exact_in<S>(how_, factor_range(a_range_, a_, options_.a_format),
-                              factor_range(b_range_, b_, options_.b_format), c);
+    [[nodiscard]] bool is_chain_of(const accumulator& how) const {
+        if (sizeof(S) > sizeof(T) && !how.addition.format.template fits<T>()) return false;
+        return is_exact_in<S>(how, factor_range(a_range_, a_, options_.a_format),
+                              factor_range(b_range_, b_, options_.b_format), range_of_c());
+    }
+    [[nodiscard]] number_range range_of_c() const {
+        return options_.c ? range_of(*options_.c) : number_range{};
+    }
+    /// What a format may hold says little; what the factors do hold, more.
+    [[nodiscard]] accumulator narrowed_to_ranges() const {
+        if (is_exact_in<float>(how_, {}, {}, {})) return how_;
+        return narrowed(how_, range_of(a_), range_of(b_), range_of_c());
     }
     const number_range& factor_range(std::optional<number_range>& known,
                                      const matrix_view<const T>& m,
@@ -263,10 +271,10 @@ private:
     }
 
     template <class S>
-    void chain() {
-        const chain_plan<S> p{make_plan<S>(how_.addition.format, how_.addition.projection),
-                              make_plan<S>(how_.product.format, how_.product.projection),
-                              how_.products};
+    void chain(const accumulator& how) {
+        const chain_plan<S> p{make_plan<S>(how.addition.format, how.addition.projection),
+                              make_plan<S>(how.product.format, how.product.projection),
+                              how.products};
         const auto loop = loops_.of<S>().chain;
         tiles<S>([&](const S* a, const S* b, std::size_t k, S* sums) { loop(p, a, b, k, sums); });
     }
