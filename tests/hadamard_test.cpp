@@ -173,7 +173,7 @@ TEST_CASE("signs that are given take the place of random ones") {
 TEST_CASE_TEMPLATE("runs down columns are those of the transposed array", T, float, double) {
     dice d(17);
     for (const std::size_t size : all_sizes)
-        for (const std::size_t columns : {2, 5, 16, 37}) {
+        for (const std::size_t columns : {2U, 5U, 16U, 37U}) {
             const std::size_t rows = 2 * size;
             const std::vector<T> x = values<T>(rows * columns, d);
             const auto turned = [](const std::vector<T>& m, std::size_t high, std::size_t wide) {

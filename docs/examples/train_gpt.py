@@ -25,8 +25,8 @@ KEEP = ["lm_head"]  # what all papers leave alone; the embedding has no product
 
 def recipes() -> dict[str, Any]:
     """The runs of the study; None is plain float32."""
-    import lowp.torch as lt
     from lowp.torch import Hadamard, Layer, Recipe
+    from lowp.torch import recipes as known
 
     def of(*args: Any, **roles: Any) -> Recipe:
         return Recipe(Layer.of(*args, **roles), keep=KEEP)
@@ -36,20 +36,18 @@ def recipes() -> dict[str, Any]:
 
     down = "nvfp4/rounding=stochastic_a"
     turn = Hadamard(16, "fresh")
-    hybrid = lt.Quantizer("float8_e4m3fn", saturation="finite", scaling=lt.Delayed(16))
-    back = lt.Quantizer("float8_e5m2", saturation="finite", scaling=lt.Delayed(16))
     short = {"x": "bfloat16", "w": "bfloat16", "dy": "bfloat16"}
     return {
         "float32": None,
-        "bf16": of("bfloat16", "bfloat16", "bfloat16"),
-        "mxfp8": of(*["mxfp8_e4m3/rceil"] * 3),
-        "mxfp8, floor": of(*["mxfp8_e4m3/floor"] * 3),
-        "fp8 hybrid": of(hybrid, hybrid, back),
+        "bf16": known.bf16(keep=KEEP),
+        "mxfp8": known.mxfp8(keep=KEEP),
+        "mxfp8, floor": known.mxfp8(rule="floor", keep=KEEP),
+        "fp8 hybrid": known.hybrid_fp8(history=16, keep=KEEP),
         "nvfp4": nvfp4(down, wgrad_transform=turn),
         "nvfp4, nearest dy": nvfp4("nvfp4", wgrad_transform=turn),
         "nvfp4, no Hadamard": nvfp4(down),
-        "mxfp4": of(*["mxfp4"] * 3),
-        "mxfp4, stochastic dy": of("mxfp4", "mxfp4", "mxfp4/three_quarters/rounding=stochastic_a"),
+        "mxfp4": known.mxfp4(keep=KEEP),
+        "mxfp4, stochastic dy": known.mxfp4(gradients="stochastic_a", keep=KEEP),
         "sum in bfloat16": of(**short, accumulator="bfloat16"),
         "sum in e5m4": of(**short, accumulator="e5m4"),
     }
@@ -100,16 +98,18 @@ def run(
         "test": float(np.mean(held)),
         "seconds": seconds,
     }
-    path = path_of(folder, name, size_name, steps, seed)
+    path = path_of(folder, name, size_name, steps, seed, device)
     path.with_suffix(".part").write_text(json.dumps(result))
     path.with_suffix(".part").rename(path)
     return result
 
 
-def path_of(folder: str, name: str, size: str, steps: int, seed: int) -> Path:
-    """The file of one run."""
-    word = "".join(c if c.isalnum() else "_" for c in name)
-    return Path(folder) / f"{size}-{steps}-{word}-{seed}.json"
+def path_of(folder: str, name: str, size: str, steps: int, seed: int, device: str) -> Path:
+    """The file of one run: another device or version of lowp is another run."""
+    import lowp
+
+    word, where = ("".join(c if c.isalnum() else "_" for c in s) for s in (name, device))
+    return Path(folder) / f"{size}-{steps}-{word}-{seed}-{where}-{lowp.__version__}.json"
 
 
 def study(args: argparse.Namespace) -> list[dict[str, Any]]:
@@ -117,14 +117,17 @@ def study(args: argparse.Namespace) -> list[dict[str, Any]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     Path(args.out).mkdir(parents=True, exist_ok=True)
-    names = args.recipes or list(recipes())
+    names = dict.fromkeys(["float32", *(args.recipes or recipes())])  # gaps are to float32
     wanted = [
         (n, args.size, args.steps, s, args.out, args.device)
         for s in range(args.seeds)
         for n in names
     ]
-    paths = {w: path_of(args.out, w[0], w[1], w[2], w[3]) for w in wanted}
+    paths = {w: path_of(args.out, *w[:4], args.device) for w in wanted}
     missing = [w for w in wanted if not paths[w].exists()]
+    print(
+        f"{len(wanted) - len(missing)} of {len(wanted)} results are of earlier runs in {args.out}"
+    )
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()
     with (
         Progress(*columns, TimeElapsedColumn()) as progress,
@@ -173,6 +176,8 @@ def report(results: list[dict[str, Any]]) -> None:
         table.add_row(name, *row)
     console = Console(width=100)
     console.print(table)
+    own = np.ptp(test["float32"])
+    console.print(f"float32's own losses are {own:.4f} apart over the seeds", highlight=False)
     for text, better, worse in CLAIMS:
         if better in test and worse in test:
             margin = test[worse] - test[better]
@@ -217,18 +222,42 @@ def plot(results: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path, dpi=120)
 
 
+class Help(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """The text above as it stands, and the defaults."""
+
+
+def known_recipe(name: str) -> str:
+    """The name of a run, or an error that lists them."""
+    if name not in recipes():
+        names = "; ".join(recipes())
+        raise argparse.ArgumentTypeError(f"no recipe {name!r} in this study; there are: {names}")
+    return name
+
+
+def count(text: str) -> int:
+    """A number of at least one."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be an integer of at least 1; got {text!r}")
+    return int(text)
+
+
 def main() -> None:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=Help)
+    names = ", ".join(f'"{name}"' for name in recipes())
+    parser.add_argument("--size", default="tiny", choices=["tiny", "small"], help="of the model")
+    parser.add_argument("--steps", type=count, default=300, help="of the optimizer")
+    parser.add_argument("--seeds", type=count, default=3, help="runs of each recipe")
+    parser.add_argument(
+        "--recipes",
+        nargs="*",
+        metavar="NAME",
+        type=known_recipe,
+        help=f"some of {names}; None is all, float32 is always among them",
     )
-    parser.add_argument("--size", default="tiny", choices=["tiny", "small"])
-    parser.add_argument("--steps", type=int, default=300)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--recipes", nargs="*", help="some of the study's; default all")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count())
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--out", default="build/gpt")
+    parser.add_argument("--jobs", type=count, default=os.cpu_count(), help="processes at a time")
+    parser.add_argument("--device", default="cpu", help="as PyTorch names it")
+    parser.add_argument("--out", default="build/gpt", help="folder of results and the picture")
     args = parser.parse_args()
     results = study(args)
     report(results)

@@ -453,17 +453,17 @@ def test_unknown_names_and_choices_are_refused() -> None:
         recipes.get("nvfp")
     with pytest.raises(ValueError, match="e3m2, e2m3"):
         recipes.mxfp6(element="e4m3")
-    with pytest.raises(ValueError, match="exponent_bits must be an integer from 2 to 8; got 9"):
+    with pytest.raises(ValueError, match="exponent_bits must be between 2 and 8; got 9"):
         recipes.fp8_and_back(9, 3)
     with pytest.raises(ValueError, match="all, forward"):
         recipes.fp8_and_back(8, 3, tensors="w")
-    with pytest.raises(ValueError, match="bits must be an integer from 2 to 16; got True"):
+    with pytest.raises(TypeError, match="bits must be an integer; got True"):
         recipes.int8_qat(bits=True)
-    with pytest.raises(ValueError, match="from 2 to 8; got 9"):
+    with pytest.raises(ValueError, match="between 2 and 8; got 9"):
         recipes.ofq(bits=9)
     with pytest.raises(ValueError, match="got <33, 4>"):
         recipes.adapt(word=33)
-    with pytest.raises(ValueError, match="margin must be an integer"):
+    with pytest.raises(TypeError, match="margin must be an integer"):
         recipes.graphcore_fp8(margin=0.5)
     with pytest.raises(TypeError, match="keep must be a list of names; got 'lm_head'"):
         recipes.mxfp8(keep="lm_head")

@@ -14,6 +14,7 @@ try:
 except ImportError as error:  # pragma: no cover - only where the extra is absent
     raise ImportError("lowp.torch needs PyTorch: pip install 'lowp[torch]'") from error
 
+from lowp._arguments import suggest_arguments as _suggest_arguments
 from lowp.torch import distributed, functional, optim, recipes
 from lowp.torch._convert import Report, convert, converted, layers, restore
 from lowp.torch._state import LayerState
@@ -50,3 +51,5 @@ __all__ = [
     "recipes",
     "restore",
 ]
+
+_suggest_arguments(__name__)

@@ -170,6 +170,35 @@ def _parameter_gradients(
     return both[1], both[2]
 
 
+def _spans_groups(name: str, g: Geometry) -> tuple[int | None, int | None]:
+    """The axes of a product's operands along which the channels of all groups lie one after
+    another, of which a sum takes those of one.
+    """
+    if g.groups == 1:
+        return None, None
+    weights = {"forward": 0 if g.transposed else None, "dgrad": None if g.transposed else 0}
+    return 1, weights[name]
+
+
+def _folded(x: torch.Tensor, axis: int | None, groups: int) -> torch.Tensor:
+    """Groups on an axis of their own, so that no block has channels of two."""
+    return x if axis is None else x.unflatten(axis, (groups, -1))
+
+
+def _unfolded(x: torch.Tensor, axis: int | None) -> torch.Tensor:
+    return x if axis is None else x.flatten(axis, axis + 1)
+
+
+def _dgrad_operands(
+    dy: torch.Tensor, w: torch.Tensor, g: Geometry, s: LayerState, calls: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    first, second = _spans_groups("dgrad", g)
+    at = (1 + (first is not None), (1 if g.transposed else 0) + (second is not None))
+    left, right = _folded(dy, first, g.groups), _folded(w, second, g.groups)
+    a, b = operands(left, right, at, "dgrad", s, calls)
+    return _unfolded(a, first), _unfolded(b, second)
+
+
 class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -181,10 +210,13 @@ class _Convolution(torch.autograd.Function):
         s: LayerState,
         calls: torch.Tensor | None,
     ) -> torch.Tensor:
-        at = (1, 0 if g.transposed else 1)
-        ctx.g, ctx.s, ctx.has_bias = g, s, bias is not None
-        ctx.sizes = (x.shape[1], w.shape[at[1]])
-        a, b, *kept = forward_operands(x, w, at, s, calls)
+        first, second = _spans_groups("forward", g)
+        at = (1 + (first is not None), (0 if g.transposed else 1) + (second is not None))
+        left, right = _folded(x, first, g.groups), _folded(w, second, g.groups)
+        ctx.g, ctx.s, ctx.has_bias, ctx.at = g, s, bias is not None, at
+        ctx.sizes = (left.shape[at[0]], right.shape[at[1]])
+        a, b, *kept = forward_operands(left, right, at, s, calls)
+        a, b = _unfolded(a, first), _unfolded(b, second)
         ctx.save_for_backward(*kept, calls)
         if s.layer.forward_accumulator is None:
             return torch.ops.aten.convolution(a, b, bias, *g.call())
@@ -193,14 +225,20 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
-        given_x, given_w, x, w, calls = ctx.saved_tensors
+        given_x, given_w, x, w, x_scale, w_scale, calls = ctx.saved_tensors
         g, s, dx, dw, db = ctx.g, ctx.s, None, None, None
+        first, second = _spans_groups("forward", g)
+        x, w = _unfolded(x, first), _unfolded(w, second)
         if ctx.needs_input_grad[0]:
-            a, b = operands(dy, w, (1, 1 if g.transposed else 0), "dgrad", s, calls)
-            dx = derivative(_dgrad(a, x, b, g, s), given_x, "x", 1, ctx.sizes[0], s, calls)
+            a, b = _dgrad_operands(dy, w, g, s, calls)
+            dx = _folded(_dgrad(a, x, b, g, s), first, g.groups)
+            dx = derivative(dx, given_x, "x", ctx.at[0], ctx.sizes[0], s, calls, x_scale)
+            dx = _unfolded(dx, first)
         if ctx.needs_input_grad[1] or ctx.needs_input_grad[2]:
             dw, db = _parameter_gradients(x, dy, w, g, s, calls)
-            dw = derivative(dw, given_w, "w", int(not g.transposed), ctx.sizes[1], s, calls)
+            dw = _folded(dw, second, g.groups)
+            dw = derivative(dw, given_w, "w", ctx.at[1], ctx.sizes[1], s, calls, w_scale)
+            dw = _unfolded(dw, second)
         return dx, dw, db if ctx.has_bias else None, None, None, None
 
 

@@ -239,7 +239,7 @@ torch.library.register_autograd("lowp::quantize", lambda ctx, dy: (dy, *[None] *
 
 # ---- saturated -----------------------------------------------------------------------------------
 
-LIBRARY.define("saturated(Tensor x, str format, int axis=-1) -> Tensor")
+LIBRARY.define("saturated(Tensor x, str format, int axis=-1, Tensor? scale=None) -> Tensor")
 
 
 def _limits(x: torch.Tensor, block: Any, axis: int) -> torch.Tensor:
@@ -254,20 +254,23 @@ def _limits(x: torch.Tensor, block: Any, axis: int) -> torch.Tensor:
     return torch.from_numpy(np.abs(np.asarray(encoded.decode(np.float32))))
 
 
-def _saturated(x: torch.Tensor, format: str, axis: int = -1) -> torch.Tensor:
-    """Where x is beyond the largest value of its format, or of its block: bool, x's shape.
-
-    NaN is not; infinity is.
+def _saturated(
+    x: torch.Tensor, format: str, axis: int = -1, scale: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Where x is beyond the largest value of its format, times scale where there is one, or of its
+    block: bool, x's shape. NaN is not; infinity is.
     """
     check_dtype(x, format)
     found = parse(format)
+    if scale is not None:
+        return (x > found.max * scale) | (x < found.lowest * scale)
     if isinstance(found, lowp.BlockFormat):
         limits = _limits(x.cpu(), found, axis).to(x.device)
         return x.abs() > limits
     return (x > found.max) | (x < found.lowest)
 
 
-def _saturated_fake(x: torch.Tensor, format: str, axis: int = -1) -> torch.Tensor:
+def _saturated_fake(x: torch.Tensor, format: str, *_: Any) -> torch.Tensor:
     check_dtype(x, format)
     return torch.empty_like(x, dtype=torch.bool)
 
@@ -279,8 +282,9 @@ torch.library.register_fake("lowp::saturated", _saturated_fake)
 # ---- delayed scaling -----------------------------------------------------------------------------
 
 LIBRARY.define(
-    "delayed_quantize(Tensor x, Tensor(a!) history, Tensor(b!) scale, str format, *, "
-    "int margin=0, str take='max', bool observe=True) -> Tensor"
+    "delayed_quantize(Tensor x, Tensor(a!) history, Tensor(b!) scale, str format, "
+    "Tensor? calls=None, *, int margin=0, str take='max', bool observe=True, str? rounding=None, "
+    "int? random_bits=None, SymInt seed=0, SymInt stream=0) -> Tensor"
 )
 
 
@@ -289,16 +293,18 @@ def _delayed_quantize(
     history: torch.Tensor,
     scale: torch.Tensor,
     format: str,
+    calls: torch.Tensor | None = None,
     *,
     margin: int = 0,
     take: str = "max",
     observe: bool = True,
+    **options: Any,
 ) -> torch.Tensor:
     """x on the format's grid times the scale that past steps left; then its amax joins them."""
     block = parse(format)
     state = lowp.DelayedScaling(block.element.max, len(history), margin, take)
     state.restore(history.cpu().numpy(), float(scale))
-    y = torch.ops.lowp.quantize(x, block.replace(rule=state.scale).name)
+    y = torch.ops.lowp.quantize(x, block.replace(rule=state.scale).name, -1, calls, **options)
     if observe:
         state.observe(float(x.abs().amax()) if x.numel() else 0.0)
         history.copy_(torch.from_numpy(state.history))

@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from lowp.torch import _state
-from lowp.torch._state import LayerState, cast, cast_pair, mask_saturated
+from lowp.torch._state import LayerState, cast, cast_pair, clip_scale, mask_saturated
 from lowp.torch.recipe import Hadamard, KSort, Smooth
 
 __all__ = ["linear", "matmul", "operands", "product"]
@@ -83,6 +83,8 @@ def transformed(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Both operands after the product's transform, which leaves the exact product as it is."""
     transform = getattr(s.layer, f"{name}_transform")
+    if transform is None or not a.numel() or not b.numel():
+        return a, b
     if isinstance(transform, Hadamard):
         source = _hadamard_source(s, name, transform, calls)
         return _rotated(a, at[0], transform, source), _rotated(b, at[1], transform, source)
@@ -107,24 +109,32 @@ def operands(
 
 def forward_operands(
     x: torch.Tensor, w: torch.Tensor, at: tuple[int, int], s: LayerState, calls: Any
-) -> tuple[torch.Tensor, ...]:
+) -> tuple[Any, ...]:
     """Both operands of the forward product; then what the backward pass keeps: of each what was
-    quantized, and of each what its products are made from.
+    quantized, of each what its products are made from, and of each the scale that clips it.
     """
+    scales = clip_scale("x", s), clip_scale("w", s)
     if s.layer.backward_from == "original":
-        return *operands(x, w, at, "forward", s, calls), x, w, x, w
+        return *operands(x, w, at, "forward", s, calls), x, w, x, w, *scales
     x, w = transformed(x, w, at, "forward", s, calls)
     a, b = cast(x, "x", at[0], s, calls), cast(w, "w", at[1], s, calls)
-    return a, b, x, w, a, b
+    return a, b, x, w, a, b, *scales
 
 
 def derivative(
-    dx: torch.Tensor, x: torch.Tensor, role: str, axis: int, size: int, s: LayerState, calls: Any
+    dx: torch.Tensor,
+    x: torch.Tensor,
+    role: str,
+    axis: int,
+    size: int,
+    s: LayerState,
+    calls: Any,
+    scale: torch.Tensor | None,
 ) -> torch.Tensor:
     """dx of an operand from that of what was quantized, x: zero where it was clipped, and, where
     the backward pass goes from the forward's operands, out of its transform. size: the operand's.
     """
-    dx = mask_saturated(dx, x, role, axis, s)
+    dx = mask_saturated(dx, x, role, axis, s, scale)
     transform = s.layer.forward_transform
     if s.layer.backward_from == "original" or not isinstance(transform, Hadamard):
         return dx
@@ -168,17 +178,17 @@ class _Linear(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
-        given_x, given_w, x, w, calls = ctx.saved_tensors
+        given_x, given_w, x, w, x_scale, w_scale, calls = ctx.saved_tensors
         s, dx, dw, db = ctx.s, None, None, None
         rows_dy, rows_x = dy.reshape(-1, dy.shape[-1]), x.reshape(-1, x.shape[-1])
         if ctx.needs_input_grad[0]:
             a, b = operands(rows_dy, w, (-1, 0), "dgrad", s, calls)
             dx = product(a, b, "dgrad", s, torch.mm).reshape(x.shape)
-            dx = derivative(dx, given_x, "x", -1, ctx.size, s, calls)
+            dx = derivative(dx, given_x, "x", -1, ctx.size, s, calls, x_scale)
         if ctx.needs_input_grad[1]:
             a, b = operands(rows_x, rows_dy, (0, 0), "wgrad", s, calls)
             dw = product(b.t(), a, "wgrad", s, torch.mm)
-            dw = derivative(dw, given_w, "w", -1, ctx.size, s, calls)
+            dw = derivative(dw, given_w, "w", -1, ctx.size, s, calls, w_scale)
         if ctx.has_bias and ctx.needs_input_grad[2]:
             db = rows_dy.sum(0)
         return dx, dw, db, None, None
@@ -189,7 +199,7 @@ def autocast(*tensors: torch.Tensor | None) -> tuple[Any, ...]:
     given = tensors[0]
     assert given is not None
     kind = given.device.type
-    if not torch.is_autocast_enabled(kind) or given.dtype == torch.float64:
+    if kind == "meta" or not torch.is_autocast_enabled(kind) or given.dtype == torch.float64:
         return tensors
     dtype = torch.get_autocast_dtype(kind)
     return tuple(None if t is None else t.to(dtype) for t in tensors)
@@ -221,16 +231,16 @@ class _Matmul(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:
-        given_a, given_b, a, b, calls = ctx.saved_tensors
+        given_a, given_b, a, b, a_scale, b_scale, calls = ctx.saved_tensors
         s, da, db = ctx.s, None, None
         if ctx.needs_input_grad[0]:
             left, right = operands(dy, b, (-1, -1), "dgrad", s, calls)
             da = product(left, right.mT, "dgrad", s, torch.matmul).sum_to_size(a.shape)
-            da = derivative(da, given_a, "x", -1, ctx.size, s, calls)
+            da = derivative(da, given_a, "x", -1, ctx.size, s, calls, a_scale)
         if ctx.needs_input_grad[1]:
             left, right = operands(a, dy, (-2, -2), "wgrad", s, calls)
             db = product(left.mT, right, "wgrad", s, torch.matmul).sum_to_size(b.shape)
-            db = derivative(db, given_b, "w", -2, ctx.size, s, calls)
+            db = derivative(db, given_b, "w", -2, ctx.size, s, calls, b_scale)
         return da, db, None, None
 
 

@@ -211,12 +211,13 @@ def to_table(recipe: Recipe) -> str:
         cells = [None if layer is None else _changed(layer).get(role) for layer in columns.values()]
         if any(cell is not None for cell in cells):
             table.add_row(role, *("" if cell is None else str(cell) for cell in cells))
-    console = Console(width=100, record=True, file=None, force_terminal=False)
+    # patterns such as "[ab]" and ":0:" are no markup
+    console = Console(width=100, force_terminal=False, markup=False, emoji=False, highlight=False)
     with console.capture() as captured:
         console.print(table)
         for key in ("master_weights", "optimizer_state", "all_reduce"):
             if getattr(recipe, key) is not None:
-                console.print(f"{key}: {getattr(recipe, key)}", markup=False)
+                console.print(f"{key}: {getattr(recipe, key)}")
         if recipe.keep:
-            console.print(f"kept as they are: {', '.join(recipe.keep)}", markup=False)
+            console.print(f"kept as they are: {', '.join(recipe.keep)}")
     return captured.get()

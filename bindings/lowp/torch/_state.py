@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,19 +143,25 @@ def _quantized(
 def _by_role(
     x: torch.Tensor, q: Quantizer, axis: int, role: str, s: LayerState, calls: Any
 ) -> torch.Tensor:
+    seed, stream = s.source(role)
     if isinstance(q.scaling, Delayed):
-        history, scale = getattr(s, f"{role}_history"), getattr(s, f"{role}_scale")
+        if torch.is_grad_enabled() and x.requires_grad:  # within a second derivative
+            return _Through.apply(x, q, axis, role, s, calls)
         return torch.ops.lowp.delayed_quantize(
             x,
-            history,
-            scale,
+            getattr(s, f"{role}_history"),
+            getattr(s, f"{role}_scale"),
             _scaled_format(q),
+            calls if q.is_stochastic else None,
             margin=q.scaling.margin,
             take=q.scaling.take,
             observe=s.training,
+            rounding=q.rounding,
+            random_bits=q.random_bits,
+            seed=seed,
+            stream=stream,
         )
     _check_ragged(x, q, axis)
-    seed, stream = s.source(role)
     return torch.ops.lowp.quantize(
         x,
         q.format,
@@ -168,6 +173,18 @@ def _by_role(
         seed=seed,
         stream=stream,
     )
+
+
+class _Through(torch.autograd.Function):
+    """A cast that gradients pass straight through; the operators of others do so by themselves."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, *rest: Any) -> torch.Tensor:
+        return _by_role(x, *rest)
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return dy, None, None, None, None, None
 
 
 def cast(x: torch.Tensor, role: str, axis: int, s: LayerState, calls: Any = None) -> torch.Tensor:
@@ -190,16 +207,38 @@ def cast(x: torch.Tensor, role: str, axis: int, s: LayerState, calls: Any = None
     return y
 
 
+def clip_scale(role: str, s: LayerState) -> torch.Tensor | None:
+    """The delayed scale that a clipped role is about to use: its mask needs it later."""
+    q: Quantizer | None = getattr(s.layer, role)
+    if q is None or q.scaling is None or q.gradient != "clipped":
+        return None
+    # By an operator, as next_call says why.
+    return torch.ops.lowp.next_call(getattr(s, f"{role}_scale"), count=False)
+
+
 def mask_saturated(
-    dx: torch.Tensor, x: torch.Tensor, role: str, axis: int, s: LayerState
+    dx: torch.Tensor,
+    x: torch.Tensor,
+    role: str,
+    axis: int,
+    s: LayerState,
+    scale: torch.Tensor | None,
 ) -> torch.Tensor:
-    """The derivative of a role: zero where it is clipped and x was beyond the largest value."""
+    """The derivative of a role: zero where it is clipped and x was beyond the largest value.
+
+    scale: what clip_scale gave before x was cast.
+    """
     q: Quantizer | None = getattr(s.layer, role)
     if q is None or q.gradient != "clipped":
         return dx
     at = axis if q.axis is None else q.axis
-    name = q.format if q.scaling is None else _fixed(q, role, s)
-    return dx.masked_fill(torch.ops.lowp.saturated(x, name, at), 0)
+    if x.ndim > 1 and q.has_tiles:
+        order = _tile_order(x.ndim, at)
+        back = sorted(range(x.ndim), key=order.__getitem__)
+        mask = torch.ops.lowp.saturated(x.permute(order), q.format, -1, scale).permute(back)
+    else:
+        mask = torch.ops.lowp.saturated(x, q.format, at, scale)
+    return dx.masked_fill(mask, 0)
 
 
 def _fixed(q: Quantizer, role: str, s: LayerState) -> str:
@@ -214,18 +253,21 @@ class _CastPair(torch.autograd.Function):
     def forward(
         ctx: Any, x: torch.Tensor, role: str, back: str, axis: int, s: LayerState, calls: Any
     ) -> torch.Tensor:
-        ctx.save_for_backward(x, calls)
         ctx.rest = (role, back, axis, s)
+        # A mask is all that a backward pass needs x for.
+        is_clipped = role and getattr(s.layer, role).gradient == "clipped"
+        scale = clip_scale(role, s) if is_clipped else None
+        ctx.save_for_backward(x if is_clipped else None, scale, calls)
         y = cast(x, role, axis, s, calls) if role else x
         return y.clone() if y is x else y
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, calls = ctx.saved_tensors
+        x, scale, calls = ctx.saved_tensors
         role, back, axis, s = ctx.rest
         dx = cast(dy, back, axis, s, calls) if back else dy
-        if role:
-            dx = mask_saturated(dx, x, role, axis, s)
+        if x is not None:
+            dx = mask_saturated(dx, x, role, axis, s, scale)
         return dx, None, None, None, None, None
 
 
@@ -243,21 +285,11 @@ def cast_pair(
     return y
 
 
-@contextlib.contextmanager
-def observing(states: list[LayerState], observer: Observer) -> Iterator[None]:
-    """The observer called for every tensor that the layers quantize."""
-    for s in states:
-        s.observers.append(observer)
-    try:
-        yield
-    finally:
-        for s in states:
-            s.observers.remove(observer)
-
-
 def hadamard_source(s: LayerState, product: str, transform: Hadamard) -> dict[str, Any]:
     """Keywords of the Hadamard operator for both operands of a product."""
     seed, stream = s.source(product)
+    if transform.signs == "fixed":
+        seed = s.seed  # the same on every rank
     if transform.signs == "none":
         return {}
     return {"seed": seed, "stream": stream}

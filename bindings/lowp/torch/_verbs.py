@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 import lowp
-from lowp.torch import _codes
+from lowp.torch import _codes, _state
+from lowp.torch._given import format_name
 from lowp.torch._ops import check_dtype, parse
 from lowp.torch.recipe import Quantizer
 
@@ -18,11 +19,6 @@ __all__ = ["TensorBlocks", "decode", "encode", "hadamard", "matmul", "quantize"]
 
 Gradient = str | Callable[[torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 Call = tuple[Any, ...]  # format, axis, rounding, saturation, random_bits, seed, stream
-
-
-def _name(format: Any) -> Any:
-    """The name of a format; parse gives the same format back for every one."""
-    return format.name if isinstance(format, (lowp.Format, lowp.BlockFormat)) else format
 
 
 def _call(x: torch.Tensor, call: Call) -> torch.Tensor:
@@ -67,16 +63,17 @@ class _Quantize(torch.autograd.Function):
         return dx, None, None, None
 
 
-def _gradient_call(given: Any, axis: int, seed: int, stream: int) -> Call | None:
-    if given is None:
-        return None
-    if not isinstance(given, Quantizer):
-        return (_name(given), axis, None, None, None, seed, stream + 1)
-    if given.scaling is not None:
-        raise ValueError("gradient_format: delayed scaling needs a layer that remembers")
-    at = axis if given.axis is None else given.axis
-    modes = (given.rounding, given.saturation, given.random_bits)
-    return (given.format, at, *modes, seed, stream + 1)
+def _prepared(x: torch.Tensor, format: Any, axis: int, modes: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Name, axis, rounding, saturation and random_bits; of a Quantizer where none are given."""
+    if not isinstance(format, Quantizer):
+        return (format_name(format), axis, *modes)
+    if format.scaling is not None:
+        raise ValueError("delayed scaling needs a layer that remembers; got a Quantizer with it")
+    if any(mode is not None for mode in modes):
+        raise TypeError("a Quantizer says its rounding, saturation and random_bits; give no others")
+    at = axis if format.axis is None else format.axis
+    _state._check_ragged(x, format, at)
+    return (format.format, at, format.rounding, format.saturation, format.random_bits)
 
 
 def quantize(
@@ -94,9 +91,9 @@ def quantize(
 ) -> torch.Tensor:
     """x on the grid of a format: same shape, dtype and device, the bits of lowp.quantize.
 
-    x: float32, float64, float16 or bfloat16, of any strides. format: a name, Format or BlockFormat;
-    axis: where its blocks lie. rounding, saturation, random_bits, seed, stream: as in
-    lowp.quantize, where NaN, infinity and -0 are told.
+    x: float32, float64, float16 or bfloat16, of any strides. format: a name, Format, BlockFormat,
+    dtype or Quantizer, which brings its modes, axis and gradient. axis: where blocks lie. rounding,
+    saturation, random_bits, seed, stream: as in lowp.quantize, where NaN, infinity and -0 are told.
 
     gradient: the derivative: "straight_through" (one), "clipped" (zero where x is beyond the
     largest value of its format or block) or a function of (x, y, dy) that gives dx.
@@ -110,8 +107,13 @@ def quantize(
         raise ValueError(
             f"gradient must be straight_through, clipped or a function; got {gradient!r}"
         )
-    call = (_name(format), axis, rounding, saturation, random_bits, seed, stream)
-    back = _gradient_call(gradient_format, axis, seed, stream)
+    modes = (rounding, saturation, random_bits)
+    call = (*_prepared(x, format, axis, modes), seed, stream)
+    if isinstance(format, Quantizer) and gradient == "straight_through":
+        gradient = format.gradient
+    back = None
+    if gradient_format is not None:
+        back = (*_prepared(x, gradient_format, axis, (None,) * 3), seed, stream + 1)
     y: torch.Tensor = _Quantize.apply(x, call, gradient, back)
     return y
 
@@ -173,7 +175,8 @@ def encode(
     Arguments as in quantize; no derivative. TypeError and ValueError as in lowp.encode.
     """
     check_dtype(x)
-    q = Quantizer(_name(format), rounding, saturation, random_bits)
+    name, axis, *modes = _prepared(x, format, axis, (rounding, saturation, random_bits))
+    q = Quantizer(name, *modes)
     found = parse(q.format)
     if isinstance(found, lowp.BlockFormat):
         codes, scales, outer = torch.ops.lowp.encode_blocks(
@@ -183,9 +186,9 @@ def encode(
     return torch.ops.lowp.encode(
         x,
         q.format,
-        rounding=rounding,
-        saturation=saturation,
-        random_bits=random_bits,
+        rounding=q.rounding,
+        saturation=q.saturation,
+        random_bits=q.random_bits,
         seed=seed,
         stream=stream,
     )
@@ -197,13 +200,16 @@ def decode(codes: Any, format: Any = None, *, dtype: torch.dtype | None = None) 
     dtype: of the result; None is float32, or that of the encoded tensor. ValueError where it does
     not hold the format's values.
     """
+    if isinstance(format, Quantizer):
+        format = format.format
+    name = None if format is None else format_name(format)
     if isinstance(codes, TensorBlocks):
-        if format is not None and parse(_name(format)) != codes.format:
-            raise ValueError(f"the tensor is in {codes.format}, not in {_name(format)}")
+        if name is not None and parse(name) != codes.format:
+            raise ValueError(f"the tensor is in {codes.format}, not in {name}")
         return codes.decode(dtype)
-    if format is None:
+    if name is None:
         raise TypeError("decode: codes need their format; only TensorBlocks know theirs")
-    return torch.ops.lowp.decode(codes, _name(format), dtype=dtype or torch.float32)
+    return torch.ops.lowp.decode(codes, name, dtype=dtype or torch.float32)
 
 
 def hadamard(
@@ -230,10 +236,11 @@ def matmul(
     b_format: Any = None,
     out_format: Any = None,
 ) -> torch.Tensor:
-    """a b (+ c) with every addition as the accumulator makes it, the bits of lowp.matmul.
+    """a b (+ c) with every addition as the accumulator makes it, the bits of lowp.matmul of values.
 
     a: (..., M, K), b: (..., K, N), or vectors, as in torch.matmul. a_format, b_format: the grids
-    that a (along K) and b are put on first; out_format: that of the result. The derivative is that
+    that a (along K) and b are put on first; out_format: that of the result. Units that take the
+    scales of blocks apart (b200_mxf4, b200_nvfp4) refuse: use lowp.matmul. The derivative is that
     of the exact product: roundings pass straight through.
     """
     at = -1 if b.ndim == 1 else -2

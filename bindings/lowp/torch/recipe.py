@@ -12,6 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 import lowp
+from lowp._arguments import suggest_arguments
+from lowp.torch._given import choose, format_name, found_format, whole
+from lowp.torch._scaling import Delayed, Hadamard, KSort, Smooth, Transform
 
 __all__ = ["KINDS", "Delayed", "Hadamard", "KSort", "Layer", "Quantizer", "Recipe", "Smooth"]
 
@@ -29,96 +32,6 @@ KINDS = (
 _GRADIENTS = ("straight_through", "clipped")
 
 
-def _choose(what: str, value: Any, words: tuple[str, ...]) -> None:
-    if value not in words:
-        raise ValueError(f"{what} must be one of {', '.join(words)}; got {value!r}")
-
-
-def _whole(what: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{what} must be an integer; got {value!r}")
-    if not low <= value <= high:
-        raise ValueError(f"{what} must be between {low} and {high}; got {value}")
-
-
-# ---- scaling and transforms ----------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Delayed:
-    """A scale of the whole tensor from the largest magnitudes of past steps.
-
-    history: how many steps are looked back at. take: "max" of them, or the "most_recent" one.
-    margin: the scale is 2**margin times what would just fit. The first step has scale 1.
-    Source: NVIDIA Transformer Engine, DelayedScaling; lowp.DelayedScaling has the details.
-    """
-
-    history: int = 1024
-    margin: int = 0
-    take: str = "max"
-
-    def __post_init__(self) -> None:
-        """Refuse what no step could use."""
-        _whole("Delayed: history", self.history, 1, 1 << 20)
-        _whole("Delayed: margin", self.margin, -64, 64)
-        _choose("Delayed: take", self.take, ("max", "most_recent"))
-
-
-@dataclass(frozen=True)
-class Hadamard:
-    """Both operands of a product by the same random Hadamard matrix along the summed axis.
-
-    size: run length, a power of two from 2 to 256; a sum that is no multiple of it is filled up
-    with zeros, which changes no product. signs: "none", "fixed" (drawn once a layer from the
-    recipe's seed) or "fresh" (drawn at each call). The transform cancels in the exact product.
-    """
-
-    size: int = 16
-    signs: str = "fixed"
-
-    def __post_init__(self) -> None:
-        """Refuse other sizes and words."""
-        _whole("Hadamard: size", self.size, 2, 256)
-        if self.size & (self.size - 1):
-            raise ValueError(f"Hadamard: size must be a power of two; got {self.size}")
-        _choose("Hadamard: signs", self.signs, ("none", "fixed", "fresh"))
-
-
-@dataclass(frozen=True)
-class Smooth:
-    """The range of the first operand's channels moved into the second's: a / s and b * s.
-
-    alpha: 0 (nothing moves) to 1; s from the largest magnitudes of the tensors at hand.
-    Source: SmoothQuant, arXiv 2211.10438, equation 4.
-    """
-
-    alpha: float = 0.5
-
-    def __post_init__(self) -> None:
-        """Refuse other exponents."""
-        if not 0 <= self.alpha <= 1:
-            raise ValueError(f"Smooth: alpha must be between 0 and 1; got {self.alpha!r}")
-
-
-@dataclass(frozen=True)
-class KSort:
-    """Both operands with their channels by descending norm of the first operand's.
-
-    norm: 1, 2 or infinity. The sum is only made in another order.
-    Source: Accurate Block Quantization in LLMs with Outliers, arXiv 2403.20137.
-    """
-
-    norm: float = 2
-
-    def __post_init__(self) -> None:
-        """Refuse other norms."""
-        if self.norm not in (1, 2, float("inf")):
-            raise ValueError(f"KSort: norm must be 1, 2 or infinity; got {self.norm!r}")
-
-
-Transform = Hadamard | Smooth | KSort
-
-
 # ---- one tensor ----------------------------------------------------------------------------------
 
 
@@ -126,13 +39,14 @@ Transform = Hadamard | Smooth | KSort
 class Quantizer:
     """How one tensor is put on the grid of a format.
 
-    format: a name, lowp.Format or lowp.BlockFormat, kept as its name. rounding, saturation,
-    random_bits: those of lowp.quantize; of a block format they become part of the name. scaling:
-    None, the format's own, found anew at each call; or Delayed(...), for a scalar format, which
-    then gets one float32 scale a tensor. gradient: how the derivative passes, "straight_through" or
-    "clipped" (zero where the value was beyond the largest of its format or block). axis: where
-    blocks lie; None is the axis that the product sums over, in other roles the last. ragged:
-    "allow" a short last block or "refuse" it. ValueError and TypeError say what is wrong.
+    format: a name, lowp.Format, lowp.BlockFormat or a dtype that is one (torch.float8_e4m3fn), kept
+    as its name. rounding, saturation, random_bits: those of lowp.quantize; of a block format they
+    become part of the name. scaling: None, the format's own, found anew at each call; or
+    Delayed(...), for a scalar format, which then gets one float32 scale a tensor. gradient: how the
+    derivative passes, "straight_through" or "clipped" (zero where the value was beyond the largest
+    of its format or block). axis: where blocks lie; None is the axis that the product sums over, in
+    other roles the last. ragged: "allow" a short last block or "refuse" it. ValueError and
+    TypeError say what is wrong.
     """
 
     format: str
@@ -152,16 +66,16 @@ class Quantizer:
 
     def __post_init__(self) -> None:
         """Check the fields and bring the format into its one spelling."""
-        _choose("Quantizer: gradient", self.gradient, _GRADIENTS)
-        _choose("Quantizer: ragged", self.ragged, ("allow", "refuse"))
+        choose("Quantizer: gradient", self.gradient, _GRADIENTS)
+        choose("Quantizer: ragged", self.ragged, ("allow", "refuse"))
         if self.scaling is not None and not isinstance(self.scaling, Delayed):
             raise TypeError(f"Quantizer: scaling must be None or Delayed(); got {self.scaling!r}")
         if self.axis is not None:
-            _whole("Quantizer: axis", self.axis, -64, 64)
-        if lowp.is_block_format(self.format):
-            self._fold_into_block()
+            whole("Quantizer: axis", self.axis, -64, 64)
+        found = found_format(format_name(self.format))
+        if isinstance(found, lowp.BlockFormat):
+            self._fold_into_block(found)
             return
-        found = lowp.format(self.format)
         self._set(format=found.name, is_stochastic=(self.rounding or "").startswith("stochastic"))
         # Words and ranges are checked by the verb itself.
         lowp.quantize(
@@ -172,8 +86,7 @@ class Quantizer:
             random_bits=self.random_bits,
         )
 
-    def _fold_into_block(self) -> None:
-        block = lowp.block_format(self.format)
+    def _fold_into_block(self, block: lowp.BlockFormat) -> None:
         if self.scaling is not None:
             raise ValueError(
                 f"Quantizer: delayed scaling is of one scale a tensor: give the element's format, "
@@ -214,12 +127,12 @@ def as_quantizer(value: Any, what: str) -> Quantizer | None:
     """A Quantizer from what a user may write for one: a format, a Quantizer, None."""
     if value is None or isinstance(value, Quantizer):
         return value
-    if isinstance(value, (str, lowp.Format, lowp.BlockFormat)):
-        try:
-            return Quantizer(value)  # type: ignore[arg-type]
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"{what}: {error}") from error
-    raise TypeError(f"{what} must be a format, a Quantizer or None; got {value!r:.60}")
+    try:
+        return Quantizer(value)
+    except TypeError as error:
+        raise TypeError(f"{what} must be a format, a Quantizer or None: {error}") from error
+    except ValueError as error:
+        raise ValueError(f"{what}: {error}") from error
 
 
 # ---- one layer -----------------------------------------------------------------------------------
@@ -266,7 +179,7 @@ class Layer:
 
     def __post_init__(self) -> None:
         """Bring every role into its one spelling."""
-        _choose("Layer: backward_from", self.backward_from, ("original", "forward"))
+        choose("Layer: backward_from", self.backward_from, ("original", "forward"))
         if self.backward_from == "forward" and isinstance(self.forward_transform, Smooth | KSort):
             raise ValueError(
                 f"Layer: backward_from='forward' undoes a Hadamard transform or none; "
@@ -368,13 +281,13 @@ class Recipe:
         """Check the fields; mappings become read-only."""
         if not isinstance(self.layer, Layer):
             raise TypeError(f"Recipe: layer must be a Layer; got {self.layer!r:.60}")
-        _whole("Recipe: seed", self.seed, 0, 2**32 - 1)
+        whole("Recipe: seed", self.seed, 0, 2**32 - 1)
         given: Any = self.keep
         if isinstance(given, str):
             raise TypeError(f"Recipe: keep must be a list of names; got {given!r}")
         object.__setattr__(self, "keep", tuple(self.keep))
         for key in self.types:
-            _choose("Recipe: types", key, KINDS)
+            choose("Recipe: types", key, KINDS)
         for what in ("types", "patterns"):
             for key, layer in getattr(self, what).items():
                 if layer is not None and not isinstance(layer, Layer):
@@ -455,3 +368,6 @@ class Recipe:
         from lowp.torch._recipe_files import to_table
 
         return to_table(self)
+
+
+suggest_arguments(__name__)

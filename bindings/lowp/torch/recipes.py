@@ -18,7 +18,9 @@ from difflib import get_close_matches
 from typing import Any
 
 import lowp
+from lowp._arguments import suggest_arguments
 from lowp.torch._adaptive import AdaptiveFixedPoint, fixed_point_layer
+from lowp.torch._given import choose, whole
 from lowp.torch._oscillation import Oscillations, oscillations
 from lowp.torch.recipe import Delayed, Hadamard, Layer, Quantizer, Recipe
 
@@ -48,8 +50,6 @@ __all__ = [
 #: The recipes by name.
 REGISTRY: dict[str, Callable[..., Recipe]] = {}
 
-_STOCHASTIC = "stochastic_a"
-
 
 def _registered(make: Callable[..., Recipe]) -> Callable[..., Recipe]:
     REGISTRY[make.__name__] = make
@@ -75,19 +75,8 @@ def _block(name: str, **changes: Any) -> str:
     return lowp.block_format(name).replace(**changes).name
 
 
-def _one_of(what: str, value: Any, words: tuple[str, ...]) -> None:
-    if value not in words:
-        raise ValueError(f"{what} must be one of {', '.join(words)}; got {value!r}")
-
-
 def _recipe(layer: Layer, name: str, source: str, keep: Any, seed: int, **rest: Any) -> Recipe:
-    """Recipe itself refuses what keep may not be."""
     return Recipe(layer, keep=keep, seed=seed, name=name, source=source, **rest)
-
-
-def _integer(what: str, value: Any, low: int, high: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{what} must be an integer from {low} to {high}; got {value!r}")
 
 
 # ---- 16 and 8 bits -------------------------------------------------------------------------------
@@ -137,7 +126,7 @@ def graphcore_fp8(
     forward="float8_e4m3fnuz", gradients="float8_e5m2fnuz".
     Source: arXiv 2309.17224, FP8-AMAX.
     """
-    _integer("graphcore_fp8: margin", margin, -64, 64)
+    whole("graphcore_fp8: margin", margin, -64, 64)
     gain = 2.0**margin
     x, dy = (
         _block(f"{name}/tensor/float8_e8m0fnu/rceil", gain=gain) for name in (forward, gradients)
@@ -189,9 +178,9 @@ def fp8_and_back(
     are bfloat16, truncated.
     Source: To FP8 and Back Again, arXiv 2405.18710.
     """
-    _one_of("fp8_and_back: tensors", tensors, ("all", "forward"))
-    _integer("fp8_and_back: exponent_bits", exponent_bits, 2, 8)
-    _integer("fp8_and_back: mantissa_bits", mantissa_bits, 1, 23)
+    choose("fp8_and_back: tensors", tensors, ("all", "forward"))
+    whole("fp8_and_back: exponent_bits", exponent_bits, 2, 8)
+    whole("fp8_and_back: mantissa_bits", mantissa_bits, 1, 23)
     q = Quantizer(f"e{exponent_bits}m{mantissa_bits}", rounding="toward_zero", saturation="finite")
     layer = Layer.of(q, q, q) if tensors == "all" else Layer(x=q, w=q)
     return _recipe(layer, "fp8_and_back", "arXiv 2405.18710", keep, seed)
@@ -202,11 +191,7 @@ def fp8_and_back(
 
 @_registered
 def mxfp8(
-    *,
-    gradients: str = "mxfp8_e4m3",
-    rule: str = "rceil",
-    keep: Iterable[str] = (),
-    seed: int = 0,
+    *, gradients: str = "mxfp8_e4m3", rule: str = "rceil", keep: Iterable[str] = (), seed: int = 0
 ) -> Recipe:
     """MXFP8 with E4M3 for every operand, scales rounded up.
 
@@ -222,18 +207,14 @@ def mxfp8(
 
 @_registered
 def mxfp6(
-    *,
-    element: str = "e3m2",
-    rule: str = "floor",
-    keep: Iterable[str] = (),
-    seed: int = 0,
+    *, element: str = "e3m2", rule: str = "floor", keep: Iterable[str] = (), seed: int = 0
 ) -> Recipe:
     """MXFP6 for every operand: E3M2 or E2M3 elements in blocks of 32, scales by OCP's rule.
 
     element: "e3m2" or "e2m3". Each operand along the axis of its product, from the original tensor.
     Source: Microscaling Data Formats for Deep Learning, arXiv 2310.10537.
     """
-    _one_of("mxfp6: element", element, ("e3m2", "e2m3"))
+    choose("mxfp6: element", element, ("e3m2", "e2m3"))
     q = _block(f"mxfp6_{element}", rule=rule)
     layer = Layer.of(q, q, q)
     return _recipe(layer, "mxfp6", "arXiv 2310.10537", keep, seed)
@@ -289,7 +270,7 @@ def nvfp4(
     """
     if isinstance(bfloat16, str):
         raise TypeError(f"nvfp4: bfloat16 must be a list of names; got {bfloat16!r}")
-    dy = _block("nvfp4", rounding=_STOCHASTIC)
+    dy = _block("nvfp4", rounding="stochastic_a")
     layer = Layer.of("nvfp4", "nvfp4_16x16", dy, wgrad_transform=Hadamard(hadamard, "fixed"))
     kept = dict.fromkeys(bfloat16, bf16().layer)
     return _recipe(layer, "nvfp4", "arXiv 2509.25149", keep, seed, patterns=kept)
@@ -309,17 +290,15 @@ def quartet(*, rule: str = "std", keep: Iterable[str] = (), seed: int = 0) -> Re
     Source: Quartet, arXiv 2505.14669, algorithm 1; QuEST, arXiv 2502.05003.
     """
     forward = Quantizer(f"mxfp4/{rule}", gradient="clipped")
-    back = _block("mxfp4/three_quarters", rounding=_STOCHASTIC)
-    turn = Hadamard(32, "fresh")
+    back = _block("mxfp4/three_quarters", rounding="stochastic_a")
     layer = Layer.of(
         forward,
         forward,
         back,
         dgrad_w=back,
         wgrad_x=back,
+        transform=Hadamard(32, "fresh"),
         forward_transform=Hadamard(32, "none"),
-        dgrad_transform=turn,
-        wgrad_transform=turn,
         backward_from="forward",
     )
     return _recipe(layer, "quartet", "arXiv 2505.14669", keep, seed)
@@ -344,7 +323,7 @@ def fp4_design_space(
     """
     outer = "none" if scale == "ue5m3" else "tensor"
     q = _block(f"float4_e2m1fn/{block}/{scale}/amax", outer=outer)
-    dy = _block(q, rounding=_STOCHASTIC)
+    dy = _block(q, rounding="stochastic_a")
     layer = Layer.of(q, q, dy, transform=Hadamard(hadamard, "fixed"))
     return _recipe(layer, "fp4_design_space", "arXiv 2509.17791", keep, seed)
 
@@ -362,7 +341,7 @@ def int8_qat(*, bits: int = 8, history: int = 0, keep: Iterable[str] = (), seed:
     convolution each place of the kernel has scales of its own.
     Source: arXiv 1712.05877; scales a channel, arXiv 1806.08342.
     """
-    _integer("int8_qat: bits", bits, 2, 16)
+    whole("int8_qat: bits", bits, 2, 16)
     format = f"int{bits}"
     x = Quantizer(f"{format}/tensor/float32/amax", gradient="clipped")
     if history:
@@ -409,7 +388,11 @@ def ofq(
     what the grid is made against.
     Source: Oscillation-free Quantization, arXiv 2302.02210, StatsQ.
     """
-    _integer("ofq: bits", bits, 2, 8)
+    whole("ofq: bits", bits, 2, 8)
     x = Quantizer(activations or f"int{bits}/tensor/float32/shrink", gradient="clipped")
     layer = Layer(x=x, w=Quantizer(_mid_rise(bits)), backward_from="forward")
     return _recipe(layer, "ofq", "arXiv 2302.02210", keep, seed)
+
+
+suggest_arguments(__name__)
+REGISTRY |= {name: globals()[name] for name in REGISTRY}

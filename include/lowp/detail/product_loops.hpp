@@ -205,9 +205,11 @@ private:
         for (std::size_t t = 0; t < k; t += u.terms) {
             const std::size_t terms = k - t < u.terms ? k - t : u.terms;
             const std::size_t s = t / u.group;
+            const auto* const a_scales = u.group > 1 ? f.a_scales + s : nullptr;
+            const auto* const b_scales = u.group > 1 ? f.b_scales + s * L::width : nullptr;
             c = step(u,
-                     aligned_factors{f.a + t, f.a_powers + s, f.a_scales + s, f.b + t * L::width,
-                                     f.b_powers + s * L::width, f.b_scales + s * L::width},
+                     aligned_factors{f.a + t, f.a_powers + s, a_scales, f.b + t * L::width,
+                                     f.b_powers + s * L::width, b_scales},
                      terms, c);
         }
         L::store_bits(acc, c);
