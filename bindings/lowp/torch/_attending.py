@@ -34,8 +34,10 @@ class Attending(Catching):
         states = self._modules.get("lowp")
         if states is None:
             return {_SDPA: untouched, _MULTI_HEAD: untouched}
+        return self._in_formats(states._modules)
+
+    def _in_formats(self: Any, found: States) -> Mapping[str, Handler]:
         out_proj = getattr(getattr(self, "out_proj", None), "lowp", None)
-        found: States = states._modules
 
         def sdpa(_: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
             qk, pv = found.get("qk"), found.get("pv")
@@ -63,6 +65,18 @@ class MultiheadAttention(Attending):
         """Products inside the module: in_proj is of all three inputs where they are one tensor."""
         linear = dict.fromkeys(("in_proj", "in_proj_k", "in_proj_v"), "linear")
         return {**linear, **super().parts(module)}
+
+    @classmethod
+    def one_of(cls, module: Any, part: str) -> str:
+        """in_proj for its keys and values, where all three are one matrix and often one product."""
+        one = module._qkv_same_embed_dim and part in ("in_proj_k", "in_proj_v")
+        return "in_proj" if one else part
+
+    def handlers(self: Any) -> Mapping[str, Handler]:
+        """PyTorch takes out_proj's weight, not its forward: its state alone is enough."""
+        if "lowp" not in self._modules and isinstance(self.out_proj, Converted):
+            return self._in_formats({})
+        return super().handlers()
 
 
 class Slow(Converted):

@@ -6,11 +6,12 @@ came by the function; torch.compile traces through it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from typing import Any
 
 import torch
+from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from lowp.torch._modules import Converted
@@ -49,6 +50,24 @@ def untouched(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         return func(*args, **kwargs)
 
 
+class _Listed:
+    """What makes nn.Sequential and nn.ModuleList lists, without the child `lowp`."""
+
+    def _members(self: Any) -> dict[str, nn.Module]:
+        return {name: m for name, m in self._modules.items() if name != "lowp"}
+
+    def __iter__(self) -> Iterator[nn.Module]:
+        return iter(self._members().values())
+
+    def __len__(self) -> int:
+        return len(self._members())
+
+    def __getitem__(self: Any, index: Any) -> Any:
+        plain = object.__new__(self._bare)
+        plain.__dict__.update(self.__dict__, _modules=self._members())
+        return plain[index]
+
+
 class Catching(Converted):
     """A converted module whose own forward runs, with some of the functions it calls replaced."""
 
@@ -65,6 +84,9 @@ class Catching(Converted):
                 return original.forward(self, *args, **kwargs)
 
         cls.forward = forward  # type: ignore[attr-defined]
+        if issubclass(original, (nn.Sequential, nn.ModuleList)):
+            for name in ("_members", "__iter__", "__len__", "__getitem__"):
+                setattr(cls, name, vars(_Listed)[name])
 
     def handlers(self) -> Mapping[str, Handler]:
         """What the functions become, by name."""

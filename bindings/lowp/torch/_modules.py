@@ -6,25 +6,27 @@ isinstance stay; `restore` puts the class back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.nn.modules.lazy import LazyModuleMixin
 
 from lowp.torch._convolution import Geometry, convolution
 from lowp.torch._products import linear
 from lowp.torch._state import LayerState, cast_pair
 
-__all__ = ["KIND_OF", "Converted", "kind_of", "put", "take_away"]
+__all__ = ["KIND_OF", "Converted", "kind_of", "put", "refusal", "take_away"]
 
 
 class Converted:
     """What all converted modules have."""
 
     lowp: LayerState
-    _original: type[nn.Module]
+    _original: Any
+    #: The original without what parametrize made of it, whose properties hide attributes.
+    _bare: Any
     _sibling: type[Converted]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
@@ -37,17 +39,42 @@ class Converted:
         """Names and kinds of products inside the module that have states of their own, if any."""
         return {}
 
+    @classmethod
+    def one_of(cls, module: nn.Module, part: str) -> str:
+        """The part that a report names for this one where both have the same layer."""
+        return part
+
 
 _siblings: dict[tuple[Any, Any], Any] = {}
+
+
+def _bare(kind: type) -> type:
+    """A class as it was before torch.nn.utils.parametrize made another of it."""
+    return next(c for c in kind.__mro__ if c.__module__ != "torch.nn.utils.parametrize")
 
 
 def _joined(sibling: Any, original: Any) -> Any:
     """The one class that is both."""
     key = (sibling, original)
     if key not in _siblings:
-        body = {"_original": original, "_sibling": sibling, "__module__": original.__module__}
+        body = {"_original": original, "_bare": _bare(original), "_sibling": sibling}
+        body |= {"__module__": original.__module__}
         _siblings[key] = type(f"Lowp{original.__name__}", key, body)
     return _siblings[key]
+
+
+def _parted(kind: Any) -> Any:
+    """The class without the sibling, with what others put on top of it or into it since."""
+    own = {k: v for k, v in vars(kind).items() if k not in ("__dict__", "__weakref__")}
+    if "_original" not in own:
+        bases = tuple(_parted(c) if issubclass(c, Converted) else c for c in kind.__bases__)
+        return type(kind.__name__.replace("Lowp", "", 1), bases, own)
+    original = kind._original
+    # tensors parametrized since, in a class that copies of the module may share
+    since = {name: value for name, value in own.items() if isinstance(value, property)}
+    if not since:
+        return original
+    return type(original.__name__, original.__bases__, {**vars(original), **since})
 
 
 def _rebuild(sibling: Any, original: Any) -> Any:
@@ -68,9 +95,9 @@ def put(module: nn.Module, sibling: type[Converted], state: nn.Module | None) ->
 
 
 def take_away(module: nn.Module) -> None:
-    """Put the module back as it was."""
+    """Put the module back as it was; what was parametrized since stays so."""
     module._modules.pop("lowp", None)
-    module.__class__ = module._original  # type: ignore[assignment]
+    module.__class__ = _parted(type(module))
 
 
 # ---- products ------------------------------------------------------------------------------------
@@ -82,13 +109,16 @@ class Linear(Converted):
     weight: torch.Tensor
     bias: torch.Tensor | None
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """x: (..., in_features)."""
-        return linear(x, self.weight, self.bias, self.lowp)
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """input: (..., in_features)."""
+        return linear(input, self.weight, self.bias, self.lowp)
 
 
-class TransposedLinear(Linear):
+class TransposedLinear(Converted):
     """Conv1D of Hugging Face: its weight is (in, out)."""
+
+    weight: torch.Tensor
+    bias: torch.Tensor | None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """x: (..., in)."""
@@ -137,11 +167,11 @@ def _pad_same(
 class ConvTranspose(Converted):
     """nn.ConvTranspose1d to ConvTranspose3d."""
 
-    def forward(self: Any, x: torch.Tensor, output_size: Any = None) -> torch.Tensor:
-        """x: (N, C, ...) or (C, ...); output_size: as in PyTorch."""
+    def forward(self: Any, input: torch.Tensor, output_size: Any = None) -> torch.Tensor:
+        """input: (N, C, ...) or (C, ...); output_size: as in PyTorch."""
         dims = self.weight.ndim - 2
         extra = self._output_padding(
-            x,
+            input,
             output_size,
             self.stride,
             self.padding,
@@ -157,19 +187,30 @@ class ConvTranspose(Converted):
             self.groups,
             transposed=True,
         )
-        return convolution(x, self.weight, self.bias, g, self.lowp)
+        return convolution(input, self.weight, self.bias, g, self.lowp)
 
 
 # ---- without products ----------------------------------------------------------------------------
 
 
-class Elementwise(Converted):
-    """Activations, and norms whose weights are not at hand: input, output and their gradients."""
+def _with_first_cast(
+    args: tuple[Any, ...], named: dict[str, Any], s: LayerState, calls: Any
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a forward, the first of them cast, under whatever name it comes."""
+    if args:
+        return (cast_pair(args[0], "x", "", s, calls), *args[1:]), named
+    first = dict.fromkeys(list(named)[:1])
+    return args, {**named, **{name: cast_pair(named[name], "x", "", s, calls) for name in first}}
 
-    def forward(self: Any, x: torch.Tensor, *rest: Any, **named: Any) -> Any:
+
+class Elementwise(Converted):
+    """Activations: input, output and their gradients."""
+
+    def forward(self: Any, *args: Any, **named: Any) -> Any:
         """The module's own forward between two casts; of several results the first is cast."""
         calls = self.lowp.next_call()
-        y = super().forward(cast_pair(x, "x", "", self.lowp, calls), *rest, **named)  # type: ignore[misc]
+        args, named = _with_first_cast(args, named, self.lowp, calls)
+        y = super().forward(*args, **named)  # type: ignore[misc]
         if not isinstance(y, torch.Tensor):
             return y
         return cast_pair(y, "output", "dgrad_dy", self.lowp, calls)
@@ -178,43 +219,46 @@ class Elementwise(Converted):
 class Norm(Converted):
     """nn.LayerNorm, RMSNorm, GroupNorm, BatchNorm: weight and bias have formats, too."""
 
-    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
-        """As the original, with its weight and bias replaced by what is on their grids."""
+    def forward(self: Any, *args: Any, **named: Any) -> torch.Tensor:
+        """As the original, with its weight and bias replaced by what is on their grids.
+
+        The original's forward runs on another object with the same attributes, so that the
+        module's parameters stay where they are, for other threads and for what iterates over them.
+        """
         s: LayerState = self.lowp
         calls = s.next_call()
         own = {"weight": "w", "bias": "bias"}
         tensors = {
             name: cast_pair(value, role, "", s, calls)
             for name, role in own.items()
-            if (value := getattr(self, name, None)) is not None
+            if isinstance(value := getattr(self, name, None), torch.Tensor)
         }
-        kept = {name: self._parameters.pop(name) for name in tensors}
-        try:
-            self.__dict__.update(tensors)
-            y = super().forward(cast_pair(x, "x", "", s, calls))  # type: ignore[misc]
-        finally:
-            for name in tensors:
-                del self.__dict__[name]
-            self._parameters.update(kept)
-        return cast_pair(y, "output", "dgrad_dy", s, calls)
+        shown = object.__new__(self._bare)
+        shown.__dict__.update(self.__dict__)
+        shown.__dict__.update(tensors)  # found before parameters and buffers are looked through
+        args, named = _with_first_cast(args, named, s, calls)
+        return cast_pair(self._bare.forward(shown, *args, **named), "output", "dgrad_dy", s, calls)
 
 
 class Embedding(Converted):
     """nn.Embedding: rows of the table, the format along them."""
 
-    def forward(self: Any, indices: torch.Tensor) -> torch.Tensor:
-        """indices: integers of any shape."""
+    def forward(self: Any, input: torch.Tensor) -> torch.Tensor:
+        """input: integers of any shape."""
         s: LayerState = self.lowp
         calls = s.next_call()
+        if self.max_norm is not None:  # of the weight itself, for good, as in PyTorch
+            with torch.no_grad():
+                torch.embedding_renorm_(
+                    self.weight, input.contiguous(), self.max_norm, self.norm_type
+                )
         table = cast_pair(self.weight, "w", "", s, calls)
         y = F.embedding(
-            indices,
+            input,
             table,
             self.padding_idx,
-            self.max_norm,
-            self.norm_type,
-            self.scale_grad_by_freq,
-            self.sparse,
+            scale_grad_by_freq=self.scale_grad_by_freq,
+            sparse=self.sparse,
         )
         return cast_pair(y, "output", "dgrad_dy", s, calls)
 
@@ -256,6 +300,7 @@ KIND_OF: list[tuple[type[nn.Module], str, type[Converted]]] = [
     (nn.Embedding, "embedding", Embedding),
     (nn.LayerNorm, "norm", Norm),
     (nn.GroupNorm, "norm", Norm),
+    (nn.SyncBatchNorm, "norm", Norm),
     (nn.modules.batchnorm._BatchNorm, "norm", Norm),
     (nn.modules.instancenorm._InstanceNorm, "norm", Norm),
     *((nn.RMSNorm, "norm", Norm) for _ in range(hasattr(nn, "RMSNorm"))),
@@ -265,7 +310,7 @@ KIND_OF: list[tuple[type[nn.Module], str, type[Converted]]] = [
 
 def _by_name(module: nn.Module) -> tuple[str, type[Converted]] | None:
     """Modules of Hugging Face's models, which are of no class of PyTorch's."""
-    name = type(module).__name__
+    name = _bare(type(module)).__name__
     weight = getattr(module, "weight", None)
     if name == "Conv1D" and isinstance(weight, torch.Tensor) and weight.ndim == 2:
         return "linear", TransposedLinear
@@ -284,4 +329,24 @@ def kind_of(module: nn.Module) -> tuple[str, type[Converted]] | None:
     return _by_name(module)
 
 
-Rule = Callable[[nn.Module], bool]
+def _has_forward_of_its_own(module: nn.Module) -> bool:
+    """Whether the module, or its class, does something else than the class that is known."""
+    if "forward" in vars(module):
+        return True
+    kind = type(module)
+    for original, _, _ in KIND_OF:
+        if isinstance(module, original):
+            names = ("forward", "_conv_forward")
+            return any(getattr(kind, n, None) is not getattr(original, n, None) for n in names)
+    # of those known by name, only the linear layer's forward is replaced and not called
+    bare = _bare(kind)
+    return bare.__name__ == "Conv1D" and not bare.__module__.startswith("transformers.")
+
+
+def refusal(module: nn.Module) -> str:
+    """Why a module of a known kind must be left as it is, or ""."""
+    if isinstance(module, LazyModuleMixin) and module.has_uninitialized_params():  # type: ignore[misc]
+        return "not initialized: run a batch first"
+    if _has_forward_of_its_own(module):
+        return "forward of its own: use lowp.torch.functional"
+    return ""

@@ -226,6 +226,6 @@ class RecurrentCell(Recurrent):
 
 
 KIND_OF[:0] = [
-    (nn.RNNBase, "recurrent", Recurrent),
-    (nn.RNNCellBase, "recurrent", RecurrentCell),
+    *((kind, "recurrent", Recurrent) for kind in (nn.RNN, nn.LSTM, nn.GRU)),
+    *((kind, "recurrent", RecurrentCell) for kind in (nn.RNNCell, nn.LSTMCell, nn.GRUCell)),
 ]

@@ -76,6 +76,36 @@ class LayerState(torch.nn.Module):
                 self.register_buffer(f"{role}_history", torch.zeros(q.scaling.history))
                 self.register_buffer(f"{role}_scale", torch.ones(()))
 
+    def reset_parameters(self) -> None:
+        """As before the first call: no calls, empty histories, scales of one."""
+        for name, buffer in self._buffers.items():
+            if buffer is not None:
+                buffer.fill_(1 if name.endswith("_scale") else 0)
+
+    def _apply(self, fn: Any, recurse: Any = True) -> Any:
+        """Buffers go where the model goes and stay of their dtype, and start when they leave
+        meta: a model in bfloat16 still has scales in float32.
+        """
+        before = dict(self._buffers)
+        super()._apply(fn, recurse)
+        left_meta = False
+        for name, old in before.items():
+            new = self._buffers[name]
+            if old is None or new is None:
+                continue
+            left_meta = left_meta or (old.is_meta and not new.is_meta)
+            if new.dtype != old.dtype:  # not back from new, which has lost digits
+                same = torch.empty_like(new, dtype=old.dtype) if old.is_meta else old.to(new.device)
+                self._buffers[name] = same
+        if left_meta:
+            self.reset_parameters()
+        return self
+
+    @property
+    def delayed(self) -> list[str]:
+        """Names of the buffers of delayed scaling: what each rank has seen itself."""
+        return [name for name in self._buffers if name != "calls"]
+
     def _load_from_state_dict(
         self, state_dict: Any, prefix: str, metadata: Any, strict: bool, missing: Any, *rest: Any
     ) -> None:
