@@ -133,7 +133,7 @@ test-python: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/extra-test $(STAMPS
 	@MYPYPATH=bindings $(BIN)/stubtest lowp._core --mypy-config-file pyproject.toml \
 	    --allowlist tests/hygiene/stubtest_allowlist.txt
 	$(say) "Python tests"
-	@$(BIN)/python -m pytest -q -m 'not slow'
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n $(JOBS) --dist worksteal
 
 test: test-cpp test-python  ## all tests but the exhaustive and the slow ones
 
