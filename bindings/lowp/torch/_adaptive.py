@@ -145,7 +145,7 @@ class AdaptiveFixedPoint:
     def _find(model: nn.Module) -> Any:
         modules = dict(model.named_modules())
         for name, s in layers(model).items():
-            format, weight = _word_of(s.layer.w), getattr(modules[name], "weight", None)
+            format, weight = _word_of(s.layer.w), getattr(modules.get(name), "weight", None)
             if format is not None and weight is not None:
                 yield name, _Watched(s, weight, format)
 

@@ -109,7 +109,7 @@ class Oscillations:
         self._watched = {
             name: (modules[name], s, s.layer.w)
             for name, s in layers(model).items()
-            if s.layer.w is not None and getattr(modules[name], "weight", None) is not None
+            if s.layer.w is not None and getattr(modules.get(name), "weight", None) is not None
         }
         if not self._watched:
             raise ValueError(
