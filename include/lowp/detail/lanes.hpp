@@ -179,7 +179,8 @@ struct vector_lanes {
 #else
     static constexpr bool has_directed = false;
 #endif
-    [[gnu::always_inline]] static word fused_down(word a, word b, word c) requires(has_directed) {
+    [[gnu::always_inline]] static word fused_down([[maybe_unused]] word a, [[maybe_unused]] word b,
+                                                  [[maybe_unused]] word c) requires(has_directed) {
 #if defined(__AVX512F__)
         constexpr int down = _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC;
         if constexpr (sizeof(lane) == 4)
@@ -187,7 +188,8 @@ struct vector_lanes {
         else return as_word(real(_mm512_fmadd_round_pd(as_real(a), as_real(b), as_real(c), down)));
 #endif
     }
-    [[gnu::always_inline]] static word fused_up(word a, word b, word c) requires(has_directed) {
+    [[gnu::always_inline]] static word fused_up([[maybe_unused]] word a, [[maybe_unused]] word b,
+                                                [[maybe_unused]] word c) requires(has_directed) {
 #if defined(__AVX512F__)
         constexpr int up = _MM_FROUND_TO_POS_INF | _MM_FROUND_NO_EXC;
         if constexpr (sizeof(lane) == 4)
