@@ -219,7 +219,6 @@ def test_float32_everywhere_trains_bit_identically_to_plain_pytorch() -> None:
 
 def test_convert_and_restore_leave_the_model_exactly_as_it_was() -> None:
     model, plain = fresh(), fresh()
-    before = pickle.dumps(model)
     parameters = dict(model.named_parameters())
     layer = lt.Layer.of("mxfp4/rounding=stochastic_a", "mxfp4", "mxfp4")
     with lt.converted(model, lt.Recipe(layer, types=dict.fromkeys(EVERYTHING, layer))):
@@ -234,7 +233,6 @@ def test_convert_and_restore_leave_the_model_exactly_as_it_was() -> None:
     assert all(
         torch.equal(a, b) for a, b in zip(model.parameters(), plain.parameters(), strict=True)
     )
-    assert len(before) > 0
 
 
 # ---- convolutions --------------------------------------------------------------------------------

@@ -120,8 +120,7 @@ def _check_groups(g: Geometry, s: LayerState) -> None:
 
 
 def _convolve(x: torch.Tensor, w: torch.Tensor, g: Geometry, s: LayerState) -> torch.Tensor:
-    if s.layer.forward_accumulator is None:
-        return torch.ops.aten.convolution(x, w, None, *g.call())
+    """The forward product through its accumulator."""
     if not g.transposed:
         return _forward(x, w, g, "forward", s)
     spans = zip(
