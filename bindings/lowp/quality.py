@@ -33,6 +33,8 @@ _NODES, _FEW_NODES, _FEW_POINTS = 48, 8, 1100
 _LOWEST_OCTAVE, _OCTAVES = -2, 112
 #: Relative difference of errors that are taken as equal, so that rounding does not pick the octave.
 _EQUAL = 1e-6
+#: F and C of the capacity: where they are from is in `capacity`.
+FACTOR, POWER = 0.493, 1.603
 #: Columns of the samples for block formats; their number is rounded up to whole rows.
 _COLUMNS = 1024
 
@@ -93,8 +95,8 @@ def capacity(
     format: lowp.Format | str | float | Any,
     *,
     limit: float = 1.0,
-    factor: float = 0.493,
-    power: float = 1.603,
+    factor: float = FACTOR,
+    power: float = POWER,
     samples: int = 2**21,
     seed: int = 0,
 ) -> float:
@@ -118,8 +120,14 @@ def capacity(
         error = gmse(format, samples=samples, seed=seed)
     if not error >= 0:
         raise ValueError(f"a GMSE is 0 or more; got {error!r}")
-    exponent = math.inf if error == 0 else max(0.0, -math.log(error) / math.log(4))
-    return float(limit * math.tanh(factor * exponent) ** power)
+    return float(capacity_of(np.float64(error), limit, factor, power))
+
+
+def capacity_of(errors: Any, limit: float, factor: float, power: float) -> Any:
+    """The formula of `capacity` for GMSEs in any shape: float64; NaN gives NaN."""
+    with np.errstate(divide="ignore"):
+        exponents = np.maximum(0.0, -np.log(errors) / math.log(4))
+    return limit * np.tanh(factor * exponents) ** power
 
 
 def samples_of(
