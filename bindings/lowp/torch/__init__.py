@@ -16,16 +16,21 @@ except ImportError as error:  # pragma: no cover - only where the extra is absen
 
 from lowp._arguments import suggest_arguments as _suggest_arguments
 from lowp.torch import distributed, functional, optim, recipes
+from lowp.torch._allocate import Allocation, allocate, front
 from lowp.torch._convert import Report, convert, converted, layers, restore
+from lowp.torch._sensitivity import SensitivityRow, SensitivityTable, sensitivity
 from lowp.torch._state import LayerState
+from lowp.torch._super_weights import HeldOut, hold_one_out, quantized_weights
 from lowp.torch._verbs import TensorBlocks, decode, encode, hadamard, matmul, quantize
 from lowp.torch._watch import check_loss, detect_nan
 from lowp.torch.monitor import Monitor
 from lowp.torch.recipe import Delayed, Hadamard, KSort, Layer, Quantizer, Recipe, Smooth
 
 __all__ = [
+    "Allocation",
     "Delayed",
     "Hadamard",
+    "HeldOut",
     "KSort",
     "Layer",
     "LayerState",
@@ -33,8 +38,11 @@ __all__ = [
     "Quantizer",
     "Recipe",
     "Report",
+    "SensitivityRow",
+    "SensitivityTable",
     "Smooth",
     "TensorBlocks",
+    "allocate",
     "check_loss",
     "convert",
     "converted",
@@ -42,14 +50,18 @@ __all__ = [
     "detect_nan",
     "distributed",
     "encode",
+    "front",
     "functional",
     "hadamard",
+    "hold_one_out",
     "layers",
     "matmul",
     "optim",
     "quantize",
+    "quantized_weights",
     "recipes",
     "restore",
+    "sensitivity",
 ]
 
 _suggest_arguments(__name__)
