@@ -11,20 +11,16 @@ from __future__ import annotations
 
 import argparse
 import resource
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import lowp.torch as lt
 import torch
+from lowp.study.tasks._gpt import GPT, SIZES, Size, batch, corpus
 from lowp.torch import recipes
 from torch import nn
 from torch.nn import functional as F
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs/examples"))
-from small_gpt import GPT, SIZES, Size, batch, corpus
 
 Quantize = Callable[[torch.Tensor, int], torch.Tensor]
 

@@ -6,7 +6,6 @@ python docs/tables.py [--check]. A table stands between `<!-- table: NAME -->` a
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -18,7 +17,7 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
 FILES = ["README.md", "docs/formats.md", "docs/rounding.md", "docs/blocks.md"]
-FILES += ["docs/linear_algebra.md", "docs/products.md"]
+FILES += ["docs/products.md"]
 if find_spec("torch"):  # the table of recipes needs PyTorch
     FILES.append("docs/torch_recipes.md")
 PLACE = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -196,13 +195,6 @@ def short_presets() -> str:
     )
 
 
-def refinement() -> str:
-    """What the study prints, as it is."""
-    study = ROOT / "docs" / "examples" / "refinement.py"
-    done = subprocess.run([sys.executable, study], capture_output=True, text=True, check=True)
-    return f"```\n{done.stdout}```\n"
-
-
 def accumulators() -> str:
     """The matrix units and what they are made of."""
     rows = []
@@ -268,7 +260,6 @@ TABLES: dict[str, Callable[[], str]] = {
     "edges": edges,
     "rules": rules,
     "presets": presets,
-    "refinement": refinement,
     "short_presets": short_presets,
 }
 

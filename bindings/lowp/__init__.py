@@ -205,7 +205,7 @@ __all__ = [
 
 
 #: Modules that most programs do not need: imported when they are first used.
-_LAZY = ("files", "jax", "linalg", "matrices", "plot", "torch")
+_LAZY = ("files", "jax", "laws", "linalg", "matrices", "plot", "study", "torch")
 
 
 def __getattr__(name: str) -> Any:

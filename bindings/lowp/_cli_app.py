@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import functools
 import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any
 
 import typer
-from rich.console import RenderableType
 
 import lowp
 
-from . import _cli_convert, _cli_error, _cli_formats, _cli_show, _convert
+from . import _cli_convert, _cli_error, _cli_formats, _cli_show, _cli_study, _convert
+from ._cli_common import Json, guarded, show
 from ._targets import resolve
 from .readers import find_model, open_tensors
-
-P = ParamSpec("P")
-R = TypeVar("R")
 
 _PICTURES = (".png", ".svg", ".pdf")
 
@@ -31,8 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.add_typer(_cli_study.app)
 
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 FormatName = Annotated[
     str, typer.Argument(metavar="FORMAT", help="A name as float8_e4m3fn, bfloat16 or e5m10.")
 ]
@@ -56,24 +52,6 @@ RandomBits = Annotated[int, typer.Option(help="Random bits of the stochastic rou
 Seed = Annotated[int, typer.Option(help="Seed of the stochastic roundings.")]
 
 
-def guarded(command: Callable[P, R]) -> Callable[P, R]:
-    """The command with bad input as one line and exit code 2, and Ctrl-C as exit code 130."""
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except BrokenPipeError:
-            raise
-        except (ValueError, TypeError, OSError, ModuleNotFoundError) as error:
-            _cli_show.messages().print(f"lowp: {error}", markup=False)
-            raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            raise typer.Exit(130) from None
-
-    return run
-
-
 def one_of(what: str, word: str, words: Sequence[str]) -> str:
     """`word` if it is one of `words`; ValueError with all of them otherwise."""
     if word in words:
@@ -83,14 +61,6 @@ def one_of(what: str, word: str, words: Sequence[str]) -> str:
 
 def _rounding(word: str | None) -> str | None:
     return None if word is None else one_of("rounding", word, lowp.ROUNDINGS)
-
-
-def _show(data: Callable[[], Any], text: Callable[[], RenderableType], as_json: bool) -> None:
-    shown = _cli_show.json_text(data()) if as_json else text()
-    if isinstance(shown, str):
-        sys.stdout.write(shown + "\n")
-    else:
-        _cli_show.output().print(shown)
 
 
 def _version(wanted: bool) -> None:
@@ -112,7 +82,7 @@ def _options(
 @guarded
 def formats_command(as_json: Json = False) -> None:
     """List the named formats."""
-    _show(_cli_formats.formats_data, _cli_formats.formats_table, as_json)
+    show(_cli_formats.formats_data, _cli_formats.formats_table, as_json)
 
 
 @app.command("info")
@@ -122,13 +92,13 @@ def info_command(name: FormatName, as_json: Json = False) -> None:
     target = resolve(name)
     if isinstance(target, lowp.BlockFormat):
         block = target
-        _show(
+        show(
             lambda: _cli_formats.describe_blocks(block),
             lambda: _cli_formats.block_text(block),
             as_json,
         )
         return
-    _show(lambda: _cli_formats.info_data(target), lambda: _cli_formats.info_text(target), as_json)
+    show(lambda: _cli_formats.info_data(target), lambda: _cli_formats.info_text(target), as_json)
 
 
 @app.command("values")
@@ -145,13 +115,13 @@ def values_command(
     target = found.element if isinstance(found, lowp.BlockFormat) else found
     if not isinstance(target, lowp.Format):
         values = target
-        _show(
+        show(
             lambda: _cli_formats.codebook_data(values, limit),
             lambda: _cli_formats.codebook_text(found.name, values, limit),
             as_json,
         )
         return
-    _show(
+    show(
         lambda: _cli_formats.values_data(target, limit),
         lambda: _cli_formats.values_text(target, limit),
         as_json,
@@ -192,7 +162,7 @@ def convert_command(
             rows += _cli_formats.convert_data(
                 numbers, target, saturation=saturation, random_bits=random_bits, **how
             )
-    _show(lambda: rows, lambda: _cli_formats.convert_table(rows), as_json)
+    show(lambda: rows, lambda: _cli_formats.convert_table(rows), as_json)
 
 
 @app.command("error")
@@ -269,7 +239,7 @@ def error_command(
         figure = drawing.distribution(_cli_error.panels(report), f"Values of {model}", axis)
         drawing.save(figure, plot)
     shown, width = None if all_tensors else worst, _cli_show.output().width
-    _show(
+    show(
         lambda: _cli_error.report_data(report, model),
         lambda: _cli_error.report_text(report, shown, width),
         as_json,
@@ -350,7 +320,7 @@ def convert_model_command(
         _cli_show.messages().print("lowp: interrupted; nothing was written")
         raise
     name = None if plan is None else plan.target().name
-    _show(
+    show(
         lambda: _cli_convert.report_data(report, source, out, name),
         lambda: _cli_convert.report_text(report, source, out, name, worst),
         as_json,

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -157,7 +158,14 @@ def resolve(target: Any) -> Target:
 
     ValueError: an unknown name. TypeError: neither a name nor a format.
     """
-    return lowp.block_format(target) if lowp.is_block_format(target) else lowp.format(target)
+    if lowp.is_block_format(target):
+        return lowp.block_format(target)
+    try:
+        return lowp.format(target)
+    except ValueError as error:
+        near = get_close_matches(str(target), lowp.block_formats(), 1)
+        hint = f"; did you mean the block format {near[0]!r}?" if near else ""
+        raise ValueError(f"{error}{hint}") from None
 
 
 def code_count(target: Target) -> int | None:

@@ -59,7 +59,7 @@ def run(
     """One training run: losses of the steps, and the loss on held-out text."""
     import lowp.torch as lt
     import torch
-    from small_gpt import GPT, SIZES, batch, corpus
+    from lowp.study.tasks._gpt import GPT, SIZES, batch, corpus
 
     torch.set_num_threads(1)
     size = SIZES[size_name]

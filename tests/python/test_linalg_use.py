@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import pickle
-import subprocess
-import sys
 from fractions import Fraction
-from pathlib import Path
 
 import lowp
 import numpy as np
@@ -243,19 +240,6 @@ def test_results_and_their_arithmetic_pickle() -> None:
     assert repr(again.arithmetic) == repr(found.arithmetic)
     # The stream goes on where it was.
     assert np.array_equal(again.solve(np.ones(5)), found.solve(np.ones(5)))
-
-
-def test_the_study_takes_files_and_draws(tmp_path: Path) -> None:
-    pytest.importorskip("matplotlib")
-    program = Path(__file__).parents[2] / "docs" / "examples" / "refinement.py"
-    np.save(tmp_path / "own.npy", matrices.kms(8))
-    files = ["--file", tmp_path / "own.npy", "--plot", tmp_path / "own.svg"]
-    options = ["--formats", "bfloat16", "--format", "bfloat16"]
-    done = subprocess.run(
-        [sys.executable, program, *files, *options], capture_output=True, text=True, check=True
-    )
-    assert "own.npy          bfloat16" in done.stdout
-    assert "<svg" in (tmp_path / "own.svg").read_text()
 
 
 def test_arrays_in_a_format_are_taken_by_their_values() -> None:

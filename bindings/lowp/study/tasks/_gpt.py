@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sysconfig
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import torch
 from torch import nn
 from torch.nn import functional as F
+
+__all__ = ["GPT", "SIZES", "Block", "Size", "batch", "corpus"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class Block(nn.Module):
         self.down = nn.Linear(4 * size.width, size.width, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """x: (batch, length, width), and so the result."""
         batch, length, width = x.shape
         qkv = self.qkv(self.norm1(x)).view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
         y = F.scaled_dot_product_attention(qkv[0], qkv[1], qkv[2], is_causal=True)
@@ -61,6 +65,7 @@ class GPT(nn.Module):
                 nn.init.normal_(module.weight, std=0.02)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Logits of the next byte. ids: (batch, length), length at most the context."""
         x = self.embed(ids) + self.position[: ids.shape[1]]
         for block in self.blocks:
             x = block(x)
@@ -72,20 +77,21 @@ class GPT(nn.Module):
         return F.cross_entropy(logits.reshape(-1, 256), ids[:, 1:].reshape(-1))
 
 
+@cache
 def corpus() -> tuple[torch.Tensor, torch.Tensor]:
-    """Bytes to train on, and every tenth file's to test on."""
+    """Bytes to train on, and every tenth file's to test on: uint8, of this Python's sources."""
     folder = Path(sysconfig.get_paths()["stdlib"])
     files = sorted(path for path in folder.glob("*.py") if path.is_file())
     texts = [path.read_bytes() for path in files]
     parts = (
         b"".join(t for i, t in enumerate(texts) if (i % 10 == 0) is held) for held in (False, True)
     )
-    train, test = (torch.frombuffer(bytearray(part), dtype=torch.uint8).long() for part in parts)
+    train, test = (torch.frombuffer(bytearray(part), dtype=torch.uint8) for part in parts)
     return train, test
 
 
 def batch(data: torch.Tensor, size: Size, seed: int) -> torch.Tensor:
-    """Sequences from random places: (batch, context + 1), a function of the seed."""
+    """Sequences from random places: int64, (batch, context + 1), a function of the seed."""
     generator = torch.Generator().manual_seed(seed)
     starts = torch.randint(len(data) - size.context - 1, (size.batch,), generator=generator)
-    return torch.stack([data[i : i + size.context + 1] for i in starts.tolist()])
+    return torch.stack([data[i : i + size.context + 1] for i in starts.tolist()]).long()

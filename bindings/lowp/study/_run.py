@@ -1,0 +1,401 @@
+"""Running a study: one loop over an executor, in this process, a pool of processes, or Dask.
+
+A runner is a `concurrent.futures.Executor`; nothing else differs. Tasks are functions of their
+arguments and run on one thread, so the rows are the same on any of them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pickle
+import sys
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import lowp
+from lowp.study import tasks
+from lowp.study._parts import Configuration, not_one_of
+from lowp.study._search import Plan, plan_of
+from lowp.study._space import StudyError
+from lowp.study._study import Study
+from lowp.study.parameters import Result
+from lowp.study.store import Outcome, Store
+
+__all__ = ["RUNNERS", "Counts", "execute", "run"]
+
+RUNNERS = ("process", "pool", "dask")
+#: What keeps libraries on one thread, from before they are loaded.
+_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+#: How long a scheduler has to answer.
+_CONNECT = "10s"
+#: Lines of a task's error that are kept.
+_LINES = 12
+
+
+# ---- in a worker ---------------------------------------------------------------------------------
+
+
+def execute(task: str | tasks.Task | bytes, folder: str, arguments: Mapping[str, Any]) -> Outcome:
+    """The outcome of one configuration; whatever the task raises is one, too."""
+    start = time.perf_counter()
+    try:
+        # bytes were made by the process that asks
+        named = pickle.loads(task) if isinstance(task, bytes) else task
+        with _one_thread():
+            found = tasks.resolve(named, folder)(**arguments)
+        metrics, series = _checked(found)
+        return Outcome(metrics, series, time.perf_counter() - start)
+    except Exception as error:
+        lines = traceback.format_exception(error)[-_LINES:]
+        text = "".join(lines).strip()
+        seconds = time.perf_counter() - start
+        return Outcome({}, {}, seconds, f"{type(error).__name__}: {error}\n\n{text}")
+
+
+def _checked(found: Any) -> tuple[dict[str, float], dict[str, np.ndarray[Any, Any]]]:
+    """The metrics and series of what a task returned. TypeError: it returned something else."""
+    result = found if isinstance(found, Result) else Result(found)
+    if not isinstance(result.metrics, Mapping) or not result.metrics:
+        raise TypeError(f"a task returns a dict of numbers by name, or a Result; got {found!r:.80}")
+    metrics = {}
+    for name, value in result.metrics.items():
+        if not isinstance(value, int | float | np.number):
+            raise TypeError(f"the metric {name!r} must be a number; got {value!r:.80}")
+        metrics[name] = float(value)
+    series = {name: np.asarray(values, np.float64) for name, values in result.series.items()}
+    for name, values in series.items():
+        if values.ndim != 1:
+            raise TypeError(f"the series {name!r} has one dimension; got shape {values.shape}")
+    return metrics, series
+
+
+@contextlib.contextmanager
+def _one_thread() -> Iterator[None]:
+    """lowp and PyTorch, where it is loaded, on one thread: PyTorch's sums depend on the number."""
+    torch = sys.modules.get("torch")
+    before = lowp.get_threads(), torch.get_num_threads() if torch else 0
+    lowp.set_threads(1)
+    if torch and before[1] != 1:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        lowp.set_threads(before[0])
+        if torch and before[1] != 1:
+            torch.set_num_threads(before[1])
+
+
+def _outcome(future: Future[Outcome]) -> Outcome:
+    """What came back from a worker, or why nothing did."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, BrokenProcessPool):
+        return Outcome({}, {}, 0.0, "the process that ran it died: killed, or out of memory")
+    return Outcome({}, {}, 0.0, f"{type(error).__name__}: {error}")
+
+
+def _begin() -> None:
+    """What a worker process does first: Ctrl-C is the business of the process that waits for it."""
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+# ---- executors -----------------------------------------------------------------------------------
+
+
+class _Here(Executor):
+    """Runs what is submitted at once, in this process."""
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        future.set_result(fn(*args, **kwargs))
+        return future
+
+
+@contextlib.contextmanager
+def _single_threaded_libraries() -> Iterator[None]:
+    """One thread for NumPy's and SciPy's libraries here, and for those that workers load."""
+    from threadpoolctl import threadpool_limits
+
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, "1"))
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _pool(workers: int) -> ProcessPoolExecutor:
+    # spawn: a fork would copy the threads' locks of the libraries that are loaded here
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin)
+    try:
+        pool.submit(int).result()
+    except BrokenProcessPool:
+        raise RuntimeError(
+            "worker processes do not start; a script that runs a study with several workers does "
+            "so under `if __name__ == '__main__':`, as they read it, too"
+        ) from None
+    return pool
+
+
+@contextlib.contextmanager
+def _dask(
+    workers: int, scheduler: str, options: Mapping[str, Any]
+) -> Iterator[tuple[Executor, int]]:
+    """Dask's executor: of a scheduler's address, of Slurm, or of a cluster on this machine."""
+    try:
+        from distributed import Client, LocalCluster
+    except ModuleNotFoundError as error:
+        raise ValueError("this runner needs Dask: pip install 'lowp[dask]'") from error
+    with contextlib.ExitStack() as stack:
+        if scheduler in ("", "local"):
+            given = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
+            cluster = LocalCluster(n_workers=workers, **{**given, **options})
+            client = stack.enter_context(Client(stack.enter_context(cluster)))
+        elif scheduler == "slurm":
+            try:
+                from dask_jobqueue import SLURMCluster
+            except ModuleNotFoundError as error:
+                raise ValueError("Slurm needs dask-jobqueue: pip install 'lowp[dask]'") from error
+            cluster = SLURMCluster(**{"cores": 1, "processes": 1, "memory": "4GB", **options})
+            cluster.scale(workers)
+            client = stack.enter_context(Client(stack.enter_context(cluster)))
+        else:
+            try:
+                client = stack.enter_context(Client(scheduler, timeout=_CONNECT))
+            except (OSError, ValueError) as error:
+                raise ValueError(f"no Dask scheduler at {scheduler!r}: {error}") from error
+        yield client.get_executor(pure=False, retries=0), max(workers, len(client.ncores()))
+
+
+# ---- the loop ------------------------------------------------------------------------------------
+
+
+class Counts:
+    """How far a run is; `lowp study run` shows it."""
+
+    def __init__(self, begin: Callable[[int], None], advance: Callable[[str, str], None]) -> None:
+        #: Called with the number of configurations of a batch, before it is run.
+        self.begin = begin
+        #: Called with a configuration in words and "kept", "done" or "failed".
+        self.advance = advance
+
+
+_SILENT = Counts(lambda _: None, lambda _, __: None)
+
+
+def run(
+    study: Study,
+    directory: str | Path | None = None,
+    *,
+    workers: int = 1,
+    runner: str | None = None,
+    scheduler: str = "",
+    cluster: Mapping[str, Any] | None = None,
+    limit: int | None = None,
+    retries: int = 1,
+    counts: Counts = _SILENT,
+) -> Store:
+    """Run a study's configurations that are not done yet and return its store.
+
+    directory: of the store, "<name>.study" without it; what it has done with the same task,
+    arguments and version of the library is kept, failures are tried again. workers: processes; with
+    one, everything runs here. runner: "process", "pool" or "dask"; a scheduler ("local", an
+    address, "slurm") means Dask, more than one worker a pool. cluster: options of Dask's
+    LocalCluster or SLURMCluster. limit: at most this many configurations are run now. retries: how
+    often a failing configuration is tried again; its error is a row, and the rest goes on.
+
+    Tasks run on one thread each. Interrupted, by Ctrl-C too, it leaves what was done. ValueError:
+    a study that cannot be run, or a folder that another process writes to.
+    """
+    runner = runner or ("dask" if scheduler else "process" if workers == 1 else "pool")
+    if runner not in RUNNERS:
+        raise ValueError(f"runner must be one of {', '.join(RUNNERS)}; got {runner!r}")
+    for name, value, least in (("workers", workers, 1), ("retries", retries, 0)):
+        if isinstance(value, bool) or not isinstance(value, int) or value < least:
+            raise ValueError(f"{name} must be an integer of {least} or more; got {value!r}")
+    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 0):
+        raise ValueError(f"limit must be an integer of 0 or more; got {limit!r}")
+    study.check()
+    store = Store(directory if directory is not None else f"{study.name}.study", study)
+    with store.writing(), _single_threaded_libraries(), contextlib.ExitStack() as stack:
+        if runner == "dask":
+            executor, width = stack.enter_context(_dask(workers, scheduler, cluster or {}))
+            loop = _Loop(study, store, executor, width, counts, limit, retries)
+        else:
+            make = _Here if runner == "process" else lambda: _pool(workers)
+            loop = _Loop(
+                study, store, make, workers if runner == "pool" else 0, counts, limit, retries
+            )
+        loop.drive(plan_of(study))
+    return store
+
+
+class _Loop:
+    """Submits configurations, never many more than there are workers, and writes what comes."""
+
+    def __init__(
+        self,
+        study: Study,
+        store: Store,
+        executor: Executor | Callable[[], Executor],
+        width: int,
+        counts: Counts,
+        limit: int | None,
+        retries: int,
+    ) -> None:
+        self.study, self.store, self.counts = study, store, counts
+        self._make = None if isinstance(executor, Executor) else executor
+        self.executor = executor if isinstance(executor, Executor) else executor()
+        # some are ready when a worker asks; in this process none is
+        self.width = 3 * width if width else 1
+        self.left = limit
+        self.retries = retries
+        wanted = {*study.metrics, *filter(None, [study.objective])}
+        self.known = {key: found for key, found in store.done().items() if wanted <= found.keys()}
+        self.task = study.task
+        if width and callable(study.task):
+            import cloudpickle  # by value where no module has it, as in a notebook
+
+            self.task = cloudpickle.dumps(study.task)
+        self.attempts: dict[str, int] = {}
+        self.running: dict[Future[Outcome], Configuration] = {}
+        self.suspects: deque[Configuration] = deque()
+
+    def drive(self, plan: Plan) -> None:
+        """Batch after batch, each with the metrics of the one before."""
+        first = True
+        try:
+            batch = next(plan)
+            while True:
+                self.counts.begin(len(batch))
+                self.store.mark(batch, first=first)
+                if not self._run(batch):
+                    return
+                first = False
+                batch = plan.send([self.known.get(c.hash) for c in batch])
+        except StopIteration:
+            return
+        finally:
+            self._stop()
+
+    def _run(self, batch: Sequence[Configuration]) -> bool:
+        """Whether the batch is complete; not so where the limit was reached."""
+        for c in batch:
+            if c.hash in self.known:
+                self.counts.advance("", "kept")
+        waiting = deque(c for c in batch if c.hash not in self.known)
+        while waiting or self.suspects or self.running:
+            self._submit(waiting)
+            if not self.running:
+                return False
+            finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
+            if any(isinstance(future.exception(), BrokenProcessPool) for future in finished):
+                self._begin_anew(waiting)
+            else:
+                for future in finished:
+                    self._keep(self.running.pop(future), _outcome(future), waiting)
+        return True
+
+    def _submit(self, waiting: deque[Configuration]) -> None:
+        """Keep the workers busy; but suspects run alone, so that the one that kills is found."""
+        while self.left != 0:
+            if self.suspects and not self.running:
+                c = self.suspects.popleft()
+            elif not self.suspects and waiting and len(self.running) < self.width:
+                c = waiting.popleft()
+            else:
+                return
+            try:
+                call = self.task, self.study.folder, dict(c.arguments)
+                self.running[self.executor.submit(execute, *call)] = c
+            except BrokenProcessPool:  # a worker died since; what was running will tell
+                (self.suspects if self.suspects else waiting).appendleft(c)
+                if self.running:
+                    return
+                self._stop()
+                assert self._make is not None
+                self.executor = self._make()
+                continue
+            if self.left is not None:
+                self.left -= 1
+            if self.suspects:
+                return
+
+    def _begin_anew(self, waiting: deque[Configuration]) -> None:
+        """A worker died, and with it all that was submitted: new workers."""
+        lost = dict(self.running)
+        wait(lost)
+        self.running.clear()
+        self._stop()
+        assert self._make is not None
+        self.executor = self._make()
+        for future, c in lost.items():
+            is_lost = isinstance(future.exception(), BrokenProcessPool)
+            if is_lost and len(lost) > 1:
+                self._give_back()
+                self.suspects.append(c)
+            else:
+                self._keep(c, _outcome(future), waiting)
+
+    def _give_back(self) -> None:
+        if self.left is not None:
+            self.left += 1
+
+    def _keep(self, c: Configuration, outcome: Outcome, waiting: deque[Configuration]) -> None:
+        tried = self.attempts[c.hash] = self.attempts.get(c.hash, 0) + 1
+        if outcome.error and tried <= self.retries:
+            self._give_back()
+            waiting.append(c)
+            return
+        if not outcome.error:
+            outcome = replace(outcome, metrics=self._wanted(outcome.metrics))
+            self.known[c.hash] = dict(outcome.metrics)
+        self.store.add(c, outcome)
+        words = ", ".join(str(value) for value in c.axes.values())
+        self.counts.advance(words, outcome.status)
+
+    def _wanted(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
+        """The metrics that the study keeps. StudyError: the task does not give one of them."""
+        for key, names in (
+            ("metrics", self.study.metrics),
+            ("objective", filter(None, [self.study.objective])),
+        ):
+            for name in names:
+                if name not in metrics:
+                    raise StudyError([key], not_one_of(tuple(metrics), name))
+        chosen = self.study.metrics
+        if self.study.objective and chosen and self.study.objective not in chosen:
+            chosen = (self.study.objective, *chosen)
+        return {name: metrics[name] for name in chosen or metrics}
+
+    def _stop(self) -> None:
+        """Leave nothing running: what is not finished was not begun, for the store."""
+        for future in self.running:
+            future.cancel()
+        processes = list((getattr(self.executor, "_processes", None) or {}).values())
+        if self.running:
+            for process in processes:
+                process.terminate()
+        if self._make is None:  # Dask's, which takes no more words
+            self.executor.shutdown(wait=not self.running)
+        else:
+            self.executor.shutdown(wait=not self.running, cancel_futures=True)

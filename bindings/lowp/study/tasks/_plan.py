@@ -1,0 +1,136 @@
+"""The recipe that plain words and numbers of a study make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import lowp
+from lowp import _targets
+from lowp.torch import Delayed, Hadamard, Layer, Quantizer, Recipe, recipes
+from lowp.torch.recipe import PRODUCTS
+
+__all__ = [
+    "SLOTS",
+    "base",
+    "mean_bits",
+    "names",
+    "with_accumulator",
+    "with_formats",
+    "with_hadamard",
+    "with_modes",
+]
+
+#: The operands of the three products, by the parameter that stands for all of its kind.
+SLOTS = {
+    "x": ("x", "wgrad_x"),
+    "w": ("w", "dgrad_w"),
+    "dy": ("dgrad_dy", "wgrad_dy"),
+}
+
+_HISTORY = 16
+
+
+def names(text: str) -> tuple[str, ...]:
+    """The names of a text, between commas; none of "none"."""
+    return () if text == "none" else tuple(name.strip() for name in text.split(","))
+
+
+def base(recipe: str, mask: str, keep: str, seed: int) -> Recipe:
+    """The recipe of a name or file, or the one that masks bits away. ValueError: both."""
+    if mask != "none":
+        if recipe != "float32":
+            raise ValueError(f"mask makes its own recipe: leave recipe out; got {recipe!r}")
+        format = lowp.format(mask)
+        found = recipes.fp8_and_back(format.exponent_bits, format.mantissa_bits)
+    elif recipe == "float32":
+        found = Recipe(name="float32")
+    elif Path(recipe).suffix in (".toml", ".json"):
+        text = Path(recipe).read_text(encoding="utf-8")
+        found = (Recipe.from_toml if recipe.endswith(".toml") else Recipe.from_json)(text)
+    else:
+        found = recipes.get(recipe)
+    return found.replace(seed=seed, keep=(*found.keep, *names(keep)))
+
+
+def with_formats(layer: Layer, formats: Mapping[str, str]) -> Layer:
+    """The layer with other formats. formats: by "x", "w", "dy", which are two slots each, or by the
+    slot, which wins; "none" leaves it.
+    """
+    wide = {slot: formats[name] for name, slots in SLOTS.items() for slot in slots}
+    single = {slot: formats[f"forward_{slot}" if slot in SLOTS else slot] for slot in wide}
+    chosen = wide | {slot: name for slot, name in single.items() if name != "none"}
+    roles: dict[str, Any] = {slot: name for slot, name in chosen.items() if name != "none"}
+    return replace(layer, **roles)
+
+
+def with_hadamard(layer: Layer, size: int, products: str, signs: str) -> Layer:
+    """The layer with Hadamard runs of `size` before the products that a word means; 0: as it is."""
+    if not size:
+        return layer
+    where = {
+        "all": PRODUCTS,
+        "forward": ("forward",),
+        "backward": ("dgrad", "wgrad"),
+        "wgrad": ("wgrad",),
+    }[products]
+    roles: dict[str, Any] = {f"{product}_transform": Hadamard(size, signs) for product in where}
+    return replace(layer, **roles)
+
+
+def with_accumulator(layer: Layer, name: str) -> Layer:
+    """The layer with one accumulator of all three products; "none": as it is."""
+    if name == "none":
+        return layer
+    roles: dict[str, Any] = {f"{product}_accumulator": name for product in PRODUCTS}
+    return replace(layer, **roles)
+
+
+def with_modes(
+    layer: Layer, *, rounding: str, gradient_rounding: str, estimator: str, scaling: str
+) -> Layer:
+    """The layer's operands with other roundings, derivatives and scales, or as they are."""
+
+    def changed(q: Quantizer, mode: str, gradient: str) -> Quantizer:
+        q = _scaled(q, scaling)
+        q = q if mode == "default" else replace(q, rounding=mode)
+        return q if gradient == "none" else replace(q, gradient=gradient)
+
+    layer = _each(layer, (*SLOTS["x"], *SLOTS["w"]), lambda q: changed(q, rounding, estimator))
+    return _each(layer, SLOTS["dy"], lambda q: changed(q, gradient_rounding, "none"))
+
+
+def _each(layer: Layer, slots: tuple[str, ...], change: Callable[[Quantizer], Quantizer]) -> Layer:
+    """The layer with every quantizer of the slots changed that does anything."""
+    found = {slot: getattr(layer, slot) for slot in slots}
+    roles: dict[str, Any] = {
+        slot: change(q) for slot, q in found.items() if q is not None and q.format != "float32"
+    }
+    return replace(layer, **roles)
+
+
+def _scaled(q: Quantizer, scaling: str) -> Quantizer:
+    """With a float32 scale of the whole tensor: of this call, or from past ones."""
+    if scaling == "none":
+        return q
+    if scaling == "delayed":
+        return replace(q, scaling=Delayed(_HISTORY))
+    if lowp.is_block_format(q.format):
+        return replace(q, format=lowp.block_format(q.format).replace(outer="tensor").name)
+    # Elements of block formats saturate: the scalar's own word would be refused.
+    name = f"{q.format}/tensor/float32/amax"
+    return replace(q, format=name, scaling=None, saturation=None)
+
+
+def mean_bits(layer: Layer) -> float:
+    """Bits a value, scales counted, over the six operands; 32 where one stays as it is."""
+    from lowp.study import cost
+
+    forward = layer.backward_from == "forward"
+    instead = {"dgrad_w": layer.w, "wgrad_x": layer.x} if forward else {}
+    known = {f.name: getattr(layer, f.name) for f in fields(layer)}
+    found = [known[slot] or instead.get(slot) for slots in SLOTS.values() for slot in slots]
+    each = [32.0 if q is None else cost.bits(_targets.resolve(q.format)) for q in found]
+    return sum(each) / len(each)

@@ -1,0 +1,124 @@
+"""A training run in simulated formats: what a recipe costs a model in loss."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import numpy as np
+
+from lowp.study.parameters import (
+    AccumulatorName,
+    FormatOrNone,
+    RecipeName,
+    Result,
+    RoundingName,
+)
+
+__all__ = ["training"]
+
+
+def training(
+    *,
+    model: Literal["regression", "digits", "digits_cnn", "gpt", "gpt_small"] = "digits",
+    recipe: RecipeName = "float32",
+    mask: FormatOrNone = "none",
+    x: FormatOrNone = "none",
+    w: FormatOrNone = "none",
+    dy: FormatOrNone = "none",
+    forward_x: FormatOrNone = "none",
+    forward_w: FormatOrNone = "none",
+    dgrad_dy: FormatOrNone = "none",
+    dgrad_w: FormatOrNone = "none",
+    wgrad_x: FormatOrNone = "none",
+    wgrad_dy: FormatOrNone = "none",
+    rounding: RoundingName = "default",
+    gradient_rounding: RoundingName = "default",
+    gradient_estimator: Literal["none", "straight_through", "clipped"] = "none",
+    scaling: Literal["none", "tensor", "delayed"] = "none",
+    hadamard: Literal[0, 16, 32, 64, 128] = 0,
+    hadamard_at: Literal["all", "forward", "backward", "wgrad"] = "all",
+    hadamard_signs: Literal["none", "fixed", "fresh"] = "fixed",
+    accumulator: Literal["none"] | AccumulatorName = "none",
+    keep: str = "none",
+    steps: int = 200,
+    learning_rate: float = 0.0,
+    optimizer: Literal["adamw", "sgd"] = "adamw",
+    weight_decay: float = 0.0,
+    clip_norm: float = 1.0,
+    width: int = 0,
+    layers: int = 0,
+    batch: int = 0,
+    context: int = 0,
+    seed: int = 0,
+) -> Result:
+    """Loss of a model after training in the formats of a recipe, on one thread of the CPU.
+
+    "none", "default" and 0 leave what the recipe, the format's name or the model says; an option of
+    what is not there changes nothing, so that float32 can be one value of an axis.
+
+    model: "regression" (a ReLU network learns another of its shape; least loss 0), "digits" (an MLP
+    on scikit-learn's digits), "digits_cnn", "gpt" and "gpt_small" (decoders over the bytes of the
+    Python library's sources, so losses are comparable under one version of Python). width (of the
+    CNN: channels), layers (hidden ones), batch, context (bytes of a sequence): its sizes.
+
+    recipe: what `lowp.torch.recipes.get` takes, "float32", or a recipe's file. mask: a format
+    e{E}m{M} instead, to which all operands are cut as arXiv 2405.18710 does (recipe fp8_and_back).
+    x, w, dy: formats of the operands in both products that they take part in; forward_x, forward_w,
+    dgrad_dy, dgrad_w, wgrad_x, wgrad_dy: of one product. They, and what follows, are of all linear
+    layers and convolutions but those in keep (as in Recipe, between commas: "first:1,last:1") and
+    those that the recipe's patterns name.
+    rounding: of x and w; gradient_rounding: of dy. gradient_estimator: how derivatives pass x and
+    w. scaling: a float32 scale a tensor, found at each call (of a block format a second level) or
+    delayed (of a scalar format, from 16 steps). hadamard: length of the runs that both operands of
+    the products hadamard_at go through. accumulator: of all three products; slow.
+
+    steps: of the optimizer (AdamW with betas 0.9 and 0.95, or SGD with momentum 0.9), under a
+    warm-up of a fifth of them, at most 50, and half a cosine down to a tenth of learning_rate.
+    clip_norm: of all gradients; 0 is none. seed: of weights, batches and the recipe's random bits.
+
+    Metrics: loss (held-out data), train_loss (mean of the last 5 % of the steps), accuracy (of
+    digits, held-out), diverged (1 where a loss was not finite: the run ends there, losses are then
+    infinite and accuracy NaN), steps (done), parameters, samples (that were seen; of text, bytes),
+    bits (a value, mean over the six operands, scales counted). Series: loss, a step each.
+    ImportError says what to install; ValueError: names, sizes and combinations that there are not.
+    """
+    try:
+        import torch
+    except ImportError as error:
+        raise ImportError("training needs PyTorch: pip install 'lowp[torch]'") from error
+    from lowp.study.tasks import _loop, _models, _plan
+
+    torch.set_num_threads(1)
+    given = {"x": x, "w": w, "dy": dy, "forward_x": forward_x, "forward_w": forward_w}
+    given |= {"dgrad_dy": dgrad_dy, "dgrad_w": dgrad_w, "wgrad_x": wgrad_x, "wgrad_dy": wgrad_dy}
+    plan = _plan.base(recipe, mask, keep, seed)
+    layer = _plan.with_formats(plan.layer, given)
+    layer = _plan.with_modes(
+        layer,
+        rounding=rounding,
+        gradient_rounding=gradient_rounding,
+        estimator=gradient_estimator,
+        scaling=scaling,
+    )
+    layer = _plan.with_hadamard(layer, hadamard, hadamard_at, hadamard_signs)
+    layer = _plan.with_accumulator(layer, accumulator)
+    if context and not model.startswith("gpt"):
+        raise ValueError(f"context is the GPT's length of sequences; model {model!r} has none")
+    sizes = _models.SIZES[model].changed(
+        width=width, layers=layers, batch=batch, context=context, learning_rate=learning_rate
+    )
+    options = _loop.Options(steps, sizes.learning_rate, optimizer, weight_decay, clip_norm)
+    found = _models.problem(model, sizes, seed)
+    losses, metrics = _loop.run(found, plan.replace(layer=layer), options)
+    done = len(losses)
+    metrics |= {
+        "train_loss": float(np.mean(losses[-max(1, steps // 20) :])),
+        "steps": done,
+        "parameters": sum(p.numel() for p in found.model.parameters()),
+        "samples": done * sizes.batch * sizes.context,
+        "bits": _plan.mean_bits(layer),
+    }
+    if metrics["diverged"]:
+        metrics["train_loss"] = math.inf
+    return Result(metrics, {"loss": losses})

@@ -1,0 +1,72 @@
+"""Writes what the studies found into their pages, from the rows beside them, or checks the pages.
+
+python docs/studies/verdicts.py [--check] [NAME ...]. A study NAME is NAME.toml (what is run),
+NAME.csv (its rows: `lowp study export`), NAME.py (`tables`: texts by name, made of the rows) and
+NAME.md, where a text stands between `<!-- found: TEXT -->` and `<!-- end -->`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pandas as pd
+
+FOLDER = Path(__file__).resolve().parent
+PLACE = re.compile(r"(<!-- found: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def names() -> list[str]:
+    """The studies that have a page and rows."""
+    return sorted(p.stem for p in FOLDER.glob("*.csv") if p.with_suffix(".md").exists())
+
+
+def rows(name: str) -> pd.DataFrame:
+    """The rows of a study."""
+    return pd.read_csv(FOLDER / f"{name}.csv", keep_default_na=False, na_values=["nan", ""])
+
+
+def page(name: str) -> str:
+    """The page with its texts as the rows have them now."""
+    sys.path.insert(0, str(FOLDER))
+    found: dict[str, str] = import_module(name).tables(rows(name))
+    sys.path.remove(str(FOLDER))
+    text = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    return PLACE.sub(lambda place: f"{place[1]}{found[place[2]].rstrip()}\n{place[3]}", text)
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A table, numbers with four digits; what the frame is indexed by is the first columns."""
+    if frame.index.names != [None]:
+        frame = frame.reset_index()
+
+    def cell(x: object) -> str:
+        if isinstance(x, float):
+            return "" if x != x else f"{x:.4g}"
+        return str(x).replace("|", "\\|")
+
+    lines = [[str(c) for c in frame.columns], ["---"] * len(frame.columns)]
+    lines += [[cell(x) for x in row] for row in frame.itertuples(index=False)]
+    return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def main() -> int:
+    """Write the pages, or say which are not up to date."""
+    check = "--check" in sys.argv
+    chosen = [a for a in sys.argv[1:] if a != "--check"] or names()
+    stale = []
+    for name in chosen:
+        path, text = FOLDER / f"{name}.md", page(name)
+        if path.read_text(encoding="utf-8") != text:
+            stale.append(path.name)
+            if not check:
+                path.write_text(text, encoding="utf-8")
+    if check and stale:
+        print(f"not up to date: {', '.join(stale)}; run docs/studies/verdicts.py")
+    return int(check and bool(stale))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
