@@ -2,7 +2,8 @@
 
 python docs/studies/verdicts.py [--check] [NAME ...]. A study NAME is NAME.toml (what is run),
 NAME.csv (its rows: `lowp study export`), NAME.py (`tables`: texts by name, made of the rows) and
-NAME.md, where a text stands between `<!-- found: TEXT -->` and `<!-- end -->`.
+NAME.md, where a text stands between `<!-- found: TEXT -->` and `<!-- end -->`. Texts that NAME.py
+lists in FITTED are of iterative fits: a check lets another SciPy or processor change last digits.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 FOLDER = Path(__file__).resolve().parent
+NUMBER = re.compile(r"-?\d+\.?\d*(?:e[+-]?\d+)?")
 PLACE = re.compile(r"(<!-- found: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 
@@ -31,10 +33,25 @@ def rows(name: str) -> pd.DataFrame:
 def page(name: str) -> str:
     """The page with its texts as the rows have them now."""
     sys.path.insert(0, str(FOLDER))
-    found: dict[str, str] = import_module(name).tables(rows(name))
+    module = import_module(name)
     sys.path.remove(str(FOLDER))
-    text = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
-    return PLACE.sub(lambda place: f"{place[1]}{found[place[2]].rstrip()}\n{place[3]}", text)
+    found: dict[str, str] = module.tables(rows(name))
+    fitted: set[str] = getattr(module, "FITTED", set())
+
+    def text(place: re.Match[str]) -> str:
+        new = f"{place[1]}{found[place[2]].rstrip()}\n{place[3]}"
+        return place[0] if place[2] in fitted and is_near(place[0], new) else new
+
+    return PLACE.sub(text, (FOLDER / f"{name}.md").read_text(encoding="utf-8"))
+
+
+def is_near(old: str, new: str) -> bool:
+    """Whether two texts differ in the last digits of numbers alone, by up to 2 %."""
+    numbers = [[float(x) for x in NUMBER.findall(text)] for text in (old, new)]
+    same = NUMBER.sub("#", old) == NUMBER.sub("#", new)
+    return same and all(
+        abs(a - b) <= 0.02 * max(abs(a), abs(b)) for a, b in zip(*numbers, strict=True)
+    )
 
 
 def markdown(frame: pd.DataFrame) -> str:
@@ -50,6 +67,17 @@ def markdown(frame: pd.DataFrame) -> str:
     lines = [[str(c) for c in frame.columns], ["---"] * len(frame.columns)]
     lines += [[cell(x) for x in row] for row in frame.itertuples(index=False)]
     return "".join("| " + " | ".join(line) + " |\n" for line in lines)
+
+
+def interval(differences: pd.Series[float]) -> str:
+    """Their mean and half its 95 % interval (Student's t), and how many there are."""
+    from scipy import stats
+
+    n = len(differences)
+    if n < 2:
+        return ""
+    half = stats.t.ppf(0.975, n - 1) * differences.std() / n**0.5
+    return f"{differences.mean():+.4f} ± {half:.4f} ({n})"
 
 
 def main() -> int:

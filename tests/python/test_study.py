@@ -588,3 +588,14 @@ def test_the_task_error_refuses_what_does_not_go_together() -> None:
         error(format="mxfp4", scale="amax")
     with pytest.raises(ValueError, match="multiple of it; got 1500"):
         error(format="e4m3", count=1500)
+
+
+def test_a_store_of_another_layout_is_refused(tmp_path: Path) -> None:
+    import sqlite3
+
+    s = Study(study_tasks.square, {"x": [0.1]})
+    s.run(tmp_path / "o").close()
+    with sqlite3.connect(tmp_path / "o" / "rows.sqlite") as rows:
+        rows.execute("pragma user_version = 7")
+    with pytest.raises(ValueError, match="written by another version of lowp .layout 7"):
+        study.open(tmp_path / "o").rows()

@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "Store", "open"]
 
 DONE, FAILED = "done", "failed"
+#: Counts changes of the tables.
+_LAYOUT = 1
 _SCHEMA = """
 create table if not exists rows (
     hash text primary key, number integer not null, status text not null, axes text not null,
@@ -90,7 +92,15 @@ class Store:
         # a transaction then costs no wait for the disk; a crash of the machine may lose the last
         rows.execute("pragma journal_mode = wal")
         rows.execute("pragma synchronous = normal")
-        rows.executescript(_SCHEMA)
+        (layout,) = rows.execute("pragma user_version").fetchone()
+        if layout == 0:
+            rows.executescript(_SCHEMA)
+            rows.execute(f"pragma user_version = {_LAYOUT}")
+        elif layout != _LAYOUT:
+            raise ValueError(
+                f"{self.path}: written by another version of lowp (layout {layout}, this one has "
+                f"{_LAYOUT}); read it with that one, or run the study in a new folder"
+            )
         return rows
 
     def close(self) -> None:
