@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sqlite3
 import sys
 from collections.abc import Callable
 from typing import Annotated, Any, ParamSpec, TypeVar
@@ -42,7 +43,7 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
             hint = f"; pip install 'lowp[{extra}]'" if extra else ""
             _cli_show.messages().print(f"lowp: {error}{hint}", markup=False)
             raise typer.Exit(2) from None
-        except (ValueError, TypeError, OSError) as error:
+        except (ValueError, TypeError, OSError, sqlite3.Error) as error:
             _cli_show.messages().print(f"lowp: {error}", markup=False)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:

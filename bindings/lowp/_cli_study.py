@@ -298,8 +298,7 @@ def _results(store: Any, count: int) -> RenderableType:
         objective, sign = store.objective, 1 if store.study.goal == "minimize" else -1
         good.sort(key=lambda row: _order(sign * row.get(objective, math.nan)))
         axes = list(store.study.axis_names)
-        metrics = store.study.metrics or store.metrics
-        chosen = [m for m in metrics if m not in (objective, "bits", *axes)][:5]
+        chosen = [m for m in store.metrics if m not in (objective, "bits", *axes)][:5]
         names = [*axes, objective, *(["bits"] if "bits" in good[0] else []), *chosen]
         table = [[_cell(row.get(name, "")) for name in names] for row in good[:count]]
         shown.append(_cli_show.table(None, names, table, left=len(axes)))
@@ -324,6 +323,8 @@ def _comparison(found: Any, worst: int) -> RenderableType:
     text = f"{found.same} of {found.pairs} configurations agree in {', '.join(found.metrics)}"
     alone = f"; {len(found.only_a)} are of the first alone, {len(found.only_b)} of the second"
     shown: list[RenderableType] = [Text(text + alone)]
+    if found.other_metrics:
+        shown.append(Text(f"of one alone: {', '.join(found.other_metrics)}"))
     if worst and len(found.frame):
         frame = found.frame.sort_values(
             "relative", ascending=False, kind="stable", na_position="first"

@@ -75,3 +75,10 @@ def threads(*, x: int) -> dict[str, float]:
     import lowp
 
     return {"threads": float(lowp.get_threads())}
+
+
+def draws(*, x: int) -> dict[str, float]:
+    """What a library's global generator gives after it was seeded, some time later."""
+    np.random.seed(x)
+    time.sleep(0.01)
+    return {"loss": float(np.random.random())}

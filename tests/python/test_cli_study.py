@@ -111,7 +111,7 @@ def test_failures_are_listed_and_the_exit_code_says_so(folder: Path) -> None:
     assert "failed: 1: ArithmeticError: no result at 1" in out
     assert "2 done now" in out
     assert "2 failed" in out
-    assert "failed: 4" in run("show", "study.study")[1]
+    assert "failed: 4" in run("show", "fails.study")[1]
 
 
 def test_compare_finds_what_differs(folder: Path) -> None:

@@ -96,7 +96,9 @@ def test_derived_arguments_are_made_of_axes_that_the_task_does_not_have() -> Non
     arguments = [c.arguments["w"] for c in s.grid()]
     assert arguments[0] == "float4_e2m1fn/16/bfloat16"
     assert len(arguments) == 4
-    assert next(s.grid()).facts["bits"] == (5.0 + 32) / 2
+    assert next(s.grid()).facts["bits"] == 5.0
+    both = s.replace(settings={"x": "e4m3"})
+    assert next(both.grid()).facts["bits"] == (5.0 + 8) / 2
 
 
 # ---- constraints ---------------------------------------------------------------------------------

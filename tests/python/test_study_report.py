@@ -23,9 +23,10 @@ import pandas as pd
 from lowp import study
 from lowp.study._compare import compare
 from lowp.study._effects import decompose, effects
+from lowp.study._figures_effects import settings_of_layers
 from lowp.study._figures_front import front_of
-from lowp.study._summary import number, short, summary
 from lowp.study._report import report
+from lowp.study._summary import number, short, summary
 
 Rows = Sequence[Mapping[str, Any]]
 EVIL = ('<script>alert("x")</script>', "\"quoted\" & 'single'", "$\\alpha$ $x^$", "a" * 300, "日本",
@@ -277,6 +278,27 @@ def test_a_level_has_its_mean_and_says_what_is_not_finite(tmp_path: Path) -> Non
     p, q = effects(summary(Rehearsal(tmp_path, rows, ("a", "b"))))["a"]
     assert (p.name, p.mean, p.count, p.missing) == ("p", 2.0, 2, 0)
     assert (q.name, q.mean, q.count, q.missing) == ("q", 5.0, 1, 1)
+
+
+def test_layers_are_shown_by_setting(tmp_path: Path) -> None:
+    rows = [
+        {"layer": layer, "format": f, "loss": (at + 1) * (10.0 if f == "int4" else 1.0)}
+        for f, (at, layer) in itertools.product(("int8", "int4"), enumerate(("a", "b", "all")))
+    ]
+    store = Rehearsal(tmp_path, rows[:-2], ["format", "layer"])
+    found = settings_of_layers(summary(store), ["a", "b"])
+    assert list(found) == ["int8", "int4"]
+    assert found["int8"].tolist() == [1, 2]
+    assert found["int4"][0] == 10
+    assert np.isnan(found["int4"][1])
+    assert "layers" in shown(page(store))
+
+
+def test_bits_that_a_task_counts_are_a_cost(tmp_path: Path) -> None:
+    rows = [{"w": f"int{n}", "bits": n + 0.25, "loss": 1.0 / n} for n in (4, 6, 8)]
+    found = summary(Rehearsal(tmp_path, rows, ["w"], ["loss", "bits"]))
+    assert found.costs == ("bits",)
+    assert found.metrics == ("loss",)
 
 
 def test_numbers_have_four_digits_and_exact_ones_no_more_than_they_need() -> None:

@@ -31,11 +31,14 @@ class Comparison:
     frame: pd.DataFrame
     only_a: pd.DataFrame
     only_b: pd.DataFrame
+    #: Metrics of one store alone.
+    other_metrics: tuple[str, ...] = ()
 
     @property
     def equal(self) -> bool:
-        """Whether both stores have the same rows with the same numbers."""
-        return not (len(self.frame) or len(self.only_a) or len(self.only_b))
+        """Whether both stores have the same rows with the same metrics and numbers."""
+        rows = len(self.frame), len(self.only_a), len(self.only_b)
+        return not any(rows) and not self.other_metrics
 
 
 def compare(a: Any, b: Any) -> Comparison:
@@ -75,7 +78,8 @@ def compare(a: Any, b: Any) -> Comparison:
         for frame, own, other in ((frames[0], *places), (frames[1], *places[::-1]))
     ]
     frame = _table(differences, columns)
-    return Comparison(axes, metrics, len(common), same, frame, only[0], only[1])
+    others = tuple(name for name in (*a.metrics, *b.metrics) if name not in metrics)
+    return Comparison(axes, metrics, len(common), same, frame, only[0], only[1], others)
 
 
 def _table(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-__all__ = ["INK", "MUTED", "RULE", "Picture", "canvas", "drawing", "objective_axis", "picture"]
+__all__ = [
+    "INK", "MUTED", "PAPER", "RULE", "Picture", "better", "canvas", "drawing", "objective_axis",
+    "picture", "scale",
+]  # fmt: skip
 
 INK, MUTED, RULE, PAPER = "#1a1c20", "#6a7079", "#dadee4", "#fffffe"
 #: Colours of the SVG by CSS variable. Of points whose colours are part of a raster none changes.
@@ -120,10 +123,14 @@ def _inline(svg: str, name: str, title: str, widest: int) -> str:
     return re.sub(r"\n\s*", "\n", svg).strip()
 
 
+def better(summary: Summary) -> str:
+    """Which way is better, in words."""
+    return f"{'higher' if summary.goal == 'maximize' else 'lower'} is better"
+
+
 def objective_axis(axis: Axes, summary: Summary, which: str) -> None:
     """The scale, label and ticks of the objective on the axis "x" or "y"."""
-    best = "higher" if summary.goal == "maximize" else "lower"
-    text = f"{words(summary.objective)}, {best} is better"
+    text = f"{words(summary.objective)}, {better(summary)}"
     (axis.set_xlabel if which == "x" else axis.set_ylabel)(text)
     scale(axis, which, summary.values[summary.finite])
 
@@ -148,7 +155,7 @@ def scale(axis: Axes, which: str, values: NDArray[np.float64]) -> None:
     if values.min() > 0:
         set_scale("log")
     else:
-        set_scale("symlog", linthresh=float(positive.min()), linscale=0.3)
+        set_scale("symlog", linthresh=float(positive.min()), linscale=1.0)
     side.set_major_formatter(FuncFormatter(_decade))
     side.set_minor_formatter(NullFormatter())
 
@@ -163,8 +170,8 @@ def _plain_ticks(side: Any) -> None:
 
 
 def _decade(x: float, _: int) -> str:
-    if x == 0:
-        return "0"
+    if x <= 0:  # none is below zero: the axis only goes on there
+        return "0" if x == 0 else ""
     exponent = math.log10(abs(x))
     if abs(exponent - round(exponent)) > 1e-6:
         return ""

@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from lowp import _plot_style as style
 from lowp.study._effects import Decomposition, Level, codes_of
-from lowp.study._figures import INK, MUTED, PAPER, Picture, canvas, objective_axis, picture
-from lowp.study._summary import Summary, centre, short, words
+from lowp.study._figures import (
+    INK,
+    MUTED,
+    PAPER,
+    Picture,
+    better,
+    canvas,
+    objective_axis,
+    picture,
+    scale,
+)
+from lowp.study._summary import Summary, centre, label, short, words
 
-__all__ = ["interaction", "layers", "level_bars", "shares"]
+__all__ = ["interaction", "layers", "level_bars", "settings_of_layers", "shares"]
 
 _MOST_LEVELS, _MOST_LAYERS, _MOST_SHARES = 24, 60, 14
 _MOST_LINES, _MOST_ACROSS = 6, 16
@@ -26,10 +39,43 @@ def level_bars(summary: Summary, axis_name: str, found: list[Level], place: int)
 
 
 def layers(summary: Summary, found: list[Level]) -> Picture:
-    """The sensitivity of layers, in the order of the network; at most 60, the worst ones."""
+    """The sensitivity of layers, in the order of the study; at most 60, the worst ones.
+
+    A dot a setting of the other axes where there are few of those, means over them otherwise. "all"
+    is no layer.
+    """
+    found = [level for level in found if level.name != "all"] or found
     worst = _ranked(summary, found)[-_MOST_LAYERS:]
     shown = [level for level in found if level in worst]
-    return _dots(summary, shown, "layers", "layer", "sensitivity of layers", "wide")
+    settings = settings_of_layers(summary, [level.name for level in shown])
+    what = "sensitivity of layers"
+    if not 1 < len(settings) <= _MOST_LINES:
+        return _dots(summary, shown, "layers", "layer", what, "wide")
+    figure, axis = canvas(9.4, 1.6 + 0.22 * len(shown), "layer")
+    for k, (name, values) in enumerate(settings.items()):
+        axis.plot(values, np.arange(len(shown)), "o", color=style.LINES[k], ms=6,
+                  mec=PAPER, mew=0.8, label=short(name, 60))  # fmt: skip
+    drawn = np.concatenate(list(settings.values()))
+    scale(axis, "x", drawn[np.isfinite(drawn)])
+    axis.set_xlabel(f"{words(summary.objective)}, {better(summary)}")
+    _level_names(axis, [short(level.name, 40) for level in shown])
+    axis.grid(True)
+    figure.legend(loc="outside lower left", alignment="left", ncols=3)
+    return picture(figure, "layers", f"{words(summary.objective)}: {what}", "wide")
+
+
+def settings_of_layers(summary: Summary, names: list[str]) -> dict[str, NDArray[np.float64]]:
+    """The objective of each layer by what the other axes are set to; NaN where there is none."""
+    rows = summary.configurations.assign(objective=np.where(summary.finite, summary.values, np.nan))
+    rows = rows[rows["layer"].isin(names)]
+    others = [n for n in summary.axes if n != "layer" and rows[n].nunique(dropna=False) > 1]
+    places = {name: place for place, name in enumerate(names)}
+    found: dict[str, NDArray[np.float64]] = {}
+    for _, row in rows.sort_values("number", kind="stable").iterrows():
+        setting = label({name: row[name] for name in others})
+        values = found.setdefault(setting, np.full(len(names), np.nan))
+        values[places[row["layer"]]] = row["objective"]
+    return found
 
 
 def _ranked(summary: Summary, found: list[Level]) -> list[Level]:
@@ -63,13 +109,17 @@ def _dots(
             axis.annotate(f"{level.missing} not finite", (1, place), xycoords=("axes fraction",
                           "data"), xytext=(3, 0), textcoords="offset points", va="center",
                           fontsize=7.5, color=style.BEYOND)  # fmt: skip
-    names = [short(level.name, 40 if wide else 26) for level in shown]
-    axis.set_yticks(range(len(shown)), names)
-    axis.tick_params(axis="y", length=0)
-    axis.spines["left"].set_visible(False)
-    axis.set_ylim(len(shown) - 0.4, -0.6)
+    _level_names(axis, [short(level.name, 40 if wide else 26) for level in shown])
     _common_limits(axis, summary)
     return picture(figure, name, f"{words(summary.objective)}: {what}", shape)
+
+
+def _level_names(axis: Any, names: list[str]) -> None:
+    """Names of levels from the top down."""
+    axis.set_yticks(range(len(names)), names)
+    axis.tick_params(axis="y", length=0)
+    axis.spines["left"].set_visible(False)
+    axis.set_ylim(len(names) - 0.4, -0.6)
 
 
 def _common_limits(axis: object, summary: Summary) -> None:
@@ -79,6 +129,8 @@ def _common_limits(axis: object, summary: Summary) -> None:
     low, high = np.quantile(shown, (0.01, 0.99))
     room = 0.06 * ((high - low) or max(abs(high), 1.0) * 0.1)
     limits = np.array([low - room, high + room])
+    if not summary.log and values.min() >= 0:
+        limits = np.maximum(limits, 0.0)
     axis.set_xlim(*(np.exp(limits) if summary.log else limits))  # type: ignore[attr-defined]
 
 

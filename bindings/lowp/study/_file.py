@@ -6,14 +6,12 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from lowp.study._parts import Cost, Search
+from lowp.study._parts import Cost, Search, hint
 from lowp.study._space import Range, StudyError
 from lowp.study._study import Study
-from lowp.study.tasks import folder_of
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -44,11 +42,12 @@ def load(path: str | Path) -> Study:
         data = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ValueError(f"{path}: {error}") from error
+    data.setdefault("name", path.stem)
     try:
-        study = from_dict(data, folder_of(path), text)
+        study = from_dict(data, str(path.resolve().parent), text)
         study.check()
     except StudyError as error:
-        line = line_of(text, error.keys)
+        line = line_of(text, error.keys, error.place)
         where = f"{path}, line {line}" if line else f"{path}"
         raise ValueError(f"{where}: {error}") from error
     return study
@@ -58,9 +57,8 @@ def from_dict(data: Mapping[str, Any], folder: str = "", source: str = "") -> St
     """The study of a file's content. StudyError: keys that it does not have."""
     for key in data:
         if key not in _KEYS:
-            near = get_close_matches(key, _KEYS, 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"a study has {', '.join(_KEYS)}"
-            raise StudyError([key], f"no such key; {hint}")
+            known = hint(_KEYS, key, f"; a study has {', '.join(_KEYS)}")
+            raise StudyError([key], f"no such key{known}")
     for key in ("task", "axes"):
         if key not in data:
             raise StudyError([], f"the study has no {key!r}")
@@ -124,21 +122,28 @@ def _plain_axis(values: Sequence[Any] | Range) -> Any:
 _HEADER = re.compile(r"^\s*\[\[?\s*([^\[\]]+?)\s*\]\]?\s*(#.*)?$")
 _WORD = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
 _KEY = re.compile(rf"^\s*({_WORD}(?:\s*\.\s*{_WORD})*)\s*=")
+_LONG = re.compile(r'"""|\'\'\'')
 _INLINE = re.compile(r"[{,]\s*([\w-]+)\s*=")
 
 
-def line_of(text: str, keys: Sequence[str]) -> int:
+def line_of(text: str, keys: Sequence[str], place: int = -1) -> int:
     """The line, from 1, of the longest part of a key that the text has; 0 for none.
 
-    Of several tables of one name, as [[axes]], the first that has the key.
+    place: which of several tables of one name, as [[axes]]; the first that has the key without it.
     """
-    best, depth = 0, 0
+    best, depth, seen, quoted = 0, 0, -1, ""
     table: tuple[str, ...] = ()
     for number, line in enumerate(text.splitlines(), 1):
+        was_quoted, quoted = quoted, _quotes(line, quoted)
+        if was_quoted:
+            continue
         header, key = _HEADER.match(line), _KEY.match(line)
         if header:
             table = _parts(header[1])
+            seen += table == ("axes",)
             names = [table]
+        elif key and table == ("axes",) and place >= 0 and seen != place:
+            continue
         elif key:
             path = (*table, *_parts(key[1]))
             names = [path, *((*path, inner) for inner in _INLINE.findall(line[key.end() :]))]
@@ -148,6 +153,14 @@ def line_of(text: str, keys: Sequence[str]) -> int:
             if len(name) > depth and tuple(keys[: len(name)]) == name:
                 best, depth = number, len(name)
     return best
+
+
+def _quotes(line: str, quoted: str) -> str:
+    """The quotes of the text of several lines that is open after a line; none where none is."""
+    for mark in _LONG.findall(line):
+        if not quoted or mark == quoted:
+            quoted = "" if quoted else mark
+    return quoted
 
 
 def _parts(key: str) -> tuple[str, ...]:

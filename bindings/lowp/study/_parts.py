@@ -10,7 +10,7 @@ from typing import Any
 
 from lowp.study._space import StudyError
 
-__all__ = ["Configuration", "Cost", "Search", "at", "built", "not_one_of"]
+__all__ = ["Configuration", "Cost", "Search", "at", "built", "hint", "not_one_of"]
 
 METHODS = ("grid", "random", "sobol", "halving", "optuna")
 
@@ -31,12 +31,13 @@ class Configuration:
 class Search:
     """Which configurations of the space are run.
 
-    method: "grid" is all of them; "random" and "sobol" are `count` of them; "halving" runs all, or
-    `count` random ones, with the first value of the axis `budget` (steps, say), and the best share
-    `keep` of them with the next, and so on; "optuna" has Optuna's tree-structured Parzen estimator
-    propose `count` of them, `batch` at a time, pruned by the median over the values of `budget`
-    where there is one. seed: of all random choices. The choice depends on results alone, so it is
-    the same on any runner and after a restart.
+    method: "grid" is all of them; "random" and "sobol" are `count` different ones; "halving" runs
+    all, or `count` random ones, with the first value of the axis `budget` (steps, say), and the
+    best share `keep` of them with the next, and so on; "optuna" has Optuna's tree-structured Parzen
+    estimator propose `count` of them, `batch` at a time, pruned by the median over the values of
+    `budget` where there is one. A study's replicates are not searched: each choice runs with all of
+    them, and its score is their mean. seed: of all random choices. What is chosen depends on
+    results alone, so it is the same on any runner and after a restart.
     """
 
     method: str = "grid"
@@ -53,11 +54,14 @@ class Search:
         for name, least in (("count", 0), ("seed", 0), ("batch", 1)):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise StudyError(
-                    ["search", name], f"expected an integer of {least} or more; got {value!r}"
-                )
+                problem = f"expected an integer of {least} or more; got {value!r}"
+                raise StudyError(["search", name], problem)
         if self.method in ("random", "sobol", "optuna") and self.count == 0:
             raise StudyError(["search"], f"{self.method} needs a count of configurations")
+        if self.method == "grid" and self.count:
+            raise StudyError(["search", "count"], "a grid is run as a whole; say method = 'random'")
+        if not isinstance(self.budget, str):
+            raise StudyError(["search", "budget"], f"expected an axis; got {self.budget!r}")
         if self.method == "halving" and not self.budget:
             raise StudyError(["search"], 'halving needs a budget: the name of an axis, as "steps"')
         if self.budget and self.method not in ("halving", "optuna"):
@@ -69,18 +73,30 @@ class Search:
 @dataclass(frozen=True)
 class Cost:
     """What configurations cost. model: "proxies" (`lowp.study.cost.proxies`), "none", or a function
-    or "module:function" of the operands' formats and the accumulator's name that returns numbers by
-    name. operands: parameters of the task that hold formats; without them all that do count for
-    `bits`, and the first two are multiplied. accumulator: a format, or the parameter that names it.
+    or "module:function" of two operands' formats and the accumulator's name that returns numbers by
+    name.
+
+    operands: parameters of the task that hold formats: `bits` is the mean of all, the first two are
+    multiplied, and "none" counts as float32. Without operands: those parameters that take a format
+    (and not "none") and that the study sets or varies. accumulator: a format, or the parameter that
+    names it; without it the task's parameter of that name, or float32.
     """
 
     model: Any = "proxies"
     operands: Sequence[str] = ()
-    accumulator: str = "float32"
+    accumulator: str = ""
 
     def __post_init__(self) -> None:
-        """A list from a file becomes a tuple."""
-        object.__setattr__(self, "operands", tuple(self.operands))
+        """A list from a file becomes a tuple. StudyError."""
+        names: Any = self.operands
+        accumulator: Any = self.accumulator
+        is_list = isinstance(names, list | tuple) and all(isinstance(n, str) for n in names)
+        if not is_list:
+            raise StudyError(["cost", "operands"], f"expected a list of texts; got {names!r:.60}")
+        if not isinstance(accumulator, str):
+            problem = f"expected a text; got {accumulator!r:.60}"
+            raise StudyError(["cost", "accumulator"], problem)
+        object.__setattr__(self, "operands", tuple(names))
 
 
 @contextmanager
@@ -92,17 +108,23 @@ def at(keys: Sequence[str]) -> Iterator[None]:
         raise
     except ModuleNotFoundError as error:
         raise StudyError(keys, f"this needs {error.name}, which is not installed") from error
-    except (ValueError, TypeError, AttributeError) as error:
-        raise StudyError(keys, str(error)) from error
+    except (ValueError, TypeError, AttributeError, LookupError, OSError, ImportError) as error:
+        raise StudyError(keys, str(error) or type(error).__name__) from error
+
+
+def hint(words: Sequence[str], word: Any, otherwise: str = "") -> str:
+    """'; did you mean ...?' with the nearest of the words, or what else there is to say."""
+    near = get_close_matches(str(word), [str(w) for w in words], 1)
+    return f"; did you mean {near[0]!r}?" if near else otherwise
 
 
 def not_one_of(words: Sequence[str], word: Any) -> str:
-    near = get_close_matches(str(word), words, 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"expected one of {', '.join(words)}; got {word!r}{hint}"
+    """What is expected instead of a word."""
+    return f"expected one of {', '.join(words)}; got {word!r}{hint(words, word)}"
 
 
 def built(kind: Any, data: Mapping[str, Any], key: str) -> Any:
+    """A dataclass of a table's fields. StudyError: one that it does not have."""
     known = list(kind.__dataclass_fields__)
     for name in data:
         if name not in known:

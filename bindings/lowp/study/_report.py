@@ -76,7 +76,10 @@ def _sections(store: Any, found: Summary) -> list[_Section]:
         sections.append(_maps(found))
         sections.append(_effects(found, parts))
         if _LAYER in by_axis:
-            note = "Mean and the middle 80 % over all other axes; the dashed line is the mean."
+            note = (
+                "One layer at a time. Where other settings are more than six: their mean and "
+                "middle 80 %, the dashed line is the mean of all."
+            )
             drawn = [layers(found, by_axis[_LAYER])]
             sections.append(_Section("layers", "Sensitivity of layers", drawn, [note]))
     if len(found.configurations):

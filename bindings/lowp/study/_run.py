@@ -10,13 +10,20 @@ import contextlib
 import os
 import pickle
 import sys
+import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    CancelledError,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -28,7 +35,7 @@ from lowp.study import tasks
 from lowp.study._parts import Configuration, not_one_of
 from lowp.study._search import Plan, plan_of
 from lowp.study._space import StudyError
-from lowp.study._study import Study
+from lowp.study._study import RESERVED, Study
 from lowp.study.parameters import Result
 from lowp.study.store import Outcome, Store
 
@@ -39,28 +46,40 @@ RUNNERS = ("process", "pool", "dask")
 _THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
 #: How long a scheduler has to answer.
 _CONNECT = "10s"
+#: Seconds that a worker has to end when it is asked to.
+_GRACE = 3.0
 #: Lines of a task's error that are kept.
 _LINES = 12
 
 
 # ---- in a worker ---------------------------------------------------------------------------------
 
+#: Of several threads in one process, as Dask's workers may have: tasks draw random numbers of
+#: libraries and set their threads, so one runs at a time.
+_TURN = threading.Lock()
 
-def execute(task: str | tasks.Task | bytes, folder: str, arguments: Mapping[str, Any]) -> Outcome:
+
+def execute(
+    task: str | tasks.Task | bytes, folder: str, arguments: Mapping[str, Any], version: str
+) -> Outcome:
     """The outcome of one configuration; whatever the task raises is one, too."""
     start = time.perf_counter()
     try:
+        if version != lowp.__version__:
+            raise RuntimeError(
+                f"this worker has lowp {lowp.__version__}; the study is run by {version}"
+            )
         # bytes were made by the process that asks
         named = pickle.loads(task) if isinstance(task, bytes) else task
-        with _one_thread():
+        with _TURN, _as_before(), _one_thread():
             found = tasks.resolve(named, folder)(**arguments)
         metrics, series = _checked(found)
         return Outcome(metrics, series, time.perf_counter() - start)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = traceback.format_exception(error)[-_LINES:]
-        text = "".join(lines).strip()
+        first = lines[-1].strip().splitlines()[0]
         seconds = time.perf_counter() - start
-        return Outcome({}, {}, seconds, f"{type(error).__name__}: {error}\n\n{text}")
+        return Outcome({}, {}, seconds, f"{first}\n\n{''.join(lines).strip()}")
 
 
 def _checked(found: Any) -> tuple[dict[str, float], dict[str, np.ndarray[Any, Any]]]:
@@ -68,16 +87,36 @@ def _checked(found: Any) -> tuple[dict[str, float], dict[str, np.ndarray[Any, An
     result = found if isinstance(found, Result) else Result(found)
     if not isinstance(result.metrics, Mapping) or not result.metrics:
         raise TypeError(f"a task returns a dict of numbers by name, or a Result; got {found!r:.80}")
-    metrics = {}
-    for name, value in result.metrics.items():
-        if not isinstance(value, int | float | np.number):
-            raise TypeError(f"the metric {name!r} must be a number; got {value!r:.80}")
-        metrics[name] = float(value)
-    series = {name: np.asarray(values, np.float64) for name, values in result.series.items()}
-    for name, values in series.items():
-        if values.ndim != 1:
-            raise TypeError(f"the series {name!r} has one dimension; got shape {values.shape}")
+    metrics = {name: _number(name, value) for name, value in result.metrics.items()}
+    series = {}
+    for name, values in result.series.items():
+        array = np.asarray(values)
+        if array.ndim != 1 or array.dtype.kind not in "fiub":
+            raise TypeError(
+                f"the series {name!r} is numbers in one dimension; got shape {array.shape} of "
+                f"{array.dtype}"
+            )
+        series[str(name)] = array.astype(np.float64)
     return metrics, series
+
+
+def _number(name: Any, value: Any) -> float:
+    if not isinstance(name, str) or name in RESERVED:
+        raise TypeError(f"a metric's name is a text, none of {', '.join(RESERVED)}; got {name!r}")
+    is_number = isinstance(value, int | float | np.bool_ | np.integer | np.floating)
+    if not is_number or (isinstance(value, int | np.integer) and int(float(value)) != int(value)):
+        raise TypeError(f"the metric {name!r} must be a number of float64; got {value!r:.80}")
+    return float(value)
+
+
+@contextlib.contextmanager
+def _as_before() -> Iterator[None]:
+    """The same folder after a task as before it."""
+    folder = Path.cwd()
+    try:
+        yield
+    finally:
+        os.chdir(folder)
 
 
 @contextlib.contextmanager
@@ -97,8 +136,11 @@ def _one_thread() -> Iterator[None]:
 
 
 def _outcome(future: Future[Outcome]) -> Outcome:
-    """What came back from a worker, or why nothing did."""
-    error = future.exception()
+    """What came back from a worker, or why nothing did. ConnectionError: the cluster is gone."""
+    try:
+        error = future.exception()
+    except CancelledError:
+        raise ConnectionError("the cluster was lost; what is done is kept: resume it") from None
     if error is None:
         return future.result()
     if isinstance(error, BrokenProcessPool):
@@ -107,10 +149,22 @@ def _outcome(future: Future[Outcome]) -> Outcome:
 
 
 def _begin() -> None:
-    """What a worker process does first: Ctrl-C is the business of the process that waits for it."""
+    """What a worker process does first: Ctrl-C is the business of the process that waits for it,
+    and where that is gone, the worker goes, too.
+    """
     import signal
+    from multiprocessing import parent_process
+    from multiprocessing.connection import wait as wait_for
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = parent_process()
+    assert parent is not None
+
+    def follow() -> None:
+        wait_for([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=follow, daemon=True).start()
 
 
 # ---- executors -----------------------------------------------------------------------------------
@@ -269,13 +323,9 @@ class _Loop:
         self.width = 3 * width if width else 1
         self.left = limit
         self.retries = retries
-        wanted = {*study.metrics, *filter(None, [study.objective])}
-        self.known = {key: found for key, found in store.done().items() if wanted <= found.keys()}
-        self.task = study.task
-        if width and callable(study.task):
-            import cloudpickle  # by value where no module has it, as in a notebook
-
-            self.task = cloudpickle.dumps(study.task)
+        self.known = store.done()
+        self.is_checked = False
+        self.task = tasks.portable(study.task, study.folder) if width else study.task
         self.attempts: dict[str, int] = {}
         self.running: dict[Future[Outcome], Configuration] = {}
         self.suspects: deque[Configuration] = deque()
@@ -291,7 +341,9 @@ class _Loop:
                 if not self._run(batch):
                     return
                 first = False
-                batch = plan.send([self.known.get(c.hash) for c in batch])
+                found = [self.known.get(c.hash) for c in batch]
+                self._check_metrics(next(filter(None, found), None))
+                batch = plan.send(found)
         except StopIteration:
             return
         finally:
@@ -302,13 +354,13 @@ class _Loop:
         for c in batch:
             if c.hash in self.known:
                 self.counts.advance("", "kept")
-        waiting = deque(c for c in batch if c.hash not in self.known)
+        waiting = deque({c.hash: c for c in batch if c.hash not in self.known}.values())
         while waiting or self.suspects or self.running:
             self._submit(waiting)
             if not self.running:
                 return False
             finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
-            if any(isinstance(future.exception(), BrokenProcessPool) for future in finished):
+            if any(_is_broken(future) for future in finished):
                 self._begin_anew(waiting)
             else:
                 for future in finished:
@@ -318,6 +370,7 @@ class _Loop:
     def _submit(self, waiting: deque[Configuration]) -> None:
         """Keep the workers busy; but suspects run alone, so that the one that kills is found."""
         while self.left != 0:
+            is_suspect = bool(self.suspects)
             if self.suspects and not self.running:
                 c = self.suspects.popleft()
             elif not self.suspects and waiting and len(self.running) < self.width:
@@ -325,10 +378,10 @@ class _Loop:
             else:
                 return
             try:
-                call = self.task, self.study.folder, dict(c.arguments)
+                call = self.task, self.study.folder, dict(c.arguments), lowp.__version__
                 self.running[self.executor.submit(execute, *call)] = c
             except BrokenProcessPool:  # a worker died since; what was running will tell
-                (self.suspects if self.suspects else waiting).appendleft(c)
+                (self.suspects if is_suspect else waiting).appendleft(c)
                 if self.running:
                     return
                 self._stop()
@@ -337,7 +390,7 @@ class _Loop:
                 continue
             if self.left is not None:
                 self.left -= 1
-            if self.suspects:
+            if is_suspect:
                 return
 
     def _begin_anew(self, waiting: deque[Configuration]) -> None:
@@ -349,8 +402,7 @@ class _Loop:
         assert self._make is not None
         self.executor = self._make()
         for future, c in lost.items():
-            is_lost = isinstance(future.exception(), BrokenProcessPool)
-            if is_lost and len(lost) > 1:
+            if _is_broken(future) and len(lost) > 1:
                 self._give_back()
                 self.suspects.append(c)
             else:
@@ -364,28 +416,24 @@ class _Loop:
         tried = self.attempts[c.hash] = self.attempts.get(c.hash, 0) + 1
         if outcome.error and tried <= self.retries:
             self._give_back()
-            waiting.append(c)
+            waiting.appendleft(c)
             return
-        if not outcome.error:
-            outcome = replace(outcome, metrics=self._wanted(outcome.metrics))
-            self.known[c.hash] = dict(outcome.metrics)
         self.store.add(c, outcome)
         words = ", ".join(str(value) for value in c.axes.values())
         self.counts.advance(words, outcome.status)
+        if not outcome.error:
+            self.known[c.hash] = dict(outcome.metrics)
+            self._check_metrics(outcome.metrics)
 
-    def _wanted(self, metrics: Mapping[str, float]) -> Mapping[str, float]:
-        """The metrics that the study keeps. StudyError: the task does not give one of them."""
-        for key, names in (
-            ("metrics", self.study.metrics),
-            ("objective", filter(None, [self.study.objective])),
-        ):
-            for name in names:
-                if name not in metrics:
-                    raise StudyError([key], not_one_of(tuple(metrics), name))
-        chosen = self.study.metrics
-        if self.study.objective and chosen and self.study.objective not in chosen:
-            chosen = (self.study.objective, *chosen)
-        return {name: metrics[name] for name in chosen or metrics}
+    def _check_metrics(self, metrics: Mapping[str, float] | None) -> None:
+        """Whether the task has what the study asks for, by the first result. StudyError."""
+        if metrics is None or self.is_checked:
+            return
+        self.is_checked = True
+        names = (("objective", n) for n in filter(None, [self.study.objective]))
+        for key, name in (*(("metrics", n) for n in self.study.metrics), *names):
+            if name not in metrics:
+                raise StudyError([key], not_one_of(tuple(metrics), name))
 
     def _stop(self) -> None:
         """Leave nothing running: what is not finished was not begun, for the store."""
@@ -399,3 +447,11 @@ class _Loop:
             self.executor.shutdown(wait=not self.running)
         else:
             self.executor.shutdown(wait=not self.running, cancel_futures=True)
+        if self.running:
+            for process in processes:
+                process.join(_GRACE)
+                process.kill()
+
+
+def _is_broken(future: Future[Outcome]) -> bool:
+    return not future.cancelled() and isinstance(future.exception(), BrokenProcessPool)

@@ -3,7 +3,8 @@ larger budget, or what Optuna proposes.
 
 A plan is a generator: it yields a batch of configurations and is sent their metrics (None where
 one failed). It depends on the study and on what it is sent alone, so after a restart it asks for
-the same configurations again, and those that are done cost nothing.
+the same configurations again, and those that are done cost nothing. A choice is what is searched:
+one configuration, or all replicates of one.
 """
 
 from __future__ import annotations
@@ -14,17 +15,19 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lowp.study._parts import Configuration
-from lowp.study._space import Range, StudyError
+from lowp.study._space import Range, StudyError, products
 from lowp.study._study import Study
 
-__all__ = ["Plan", "plan_of", "score"]
+__all__ = ["Plan", "plan_of", "score", "size_of"]
 
 Metrics: TypeAlias = Mapping[str, float] | None
 Plan: TypeAlias = Generator[Sequence[Configuration], Sequence[Metrics], None]
+Choice: TypeAlias = list[Configuration]
 
-#: Draws for every configuration wanted: where constraints leave nearly nothing, a search ends.
+#: Draws for every choice wanted: where constraints leave nearly nothing, a search ends.
 _MOST_DRAWS = 200
 
 
@@ -33,17 +36,59 @@ def plan_of(study: Study) -> Plan:
     return _PLANS[study.search.method](study)
 
 
+def size_of(study: Study) -> int:
+    """See Study.check."""
+    if study.search.method in ("random", "sobol", "optuna"):
+        _check_values(study)
+    if study.search.method == "optuna":
+        places = range(len(study.axes))
+        return study.search.count * max(len(_replicas(study, place)) for place in places)
+    plan, count = plan_of(study), 0
+    try:
+        batch = next(plan)
+        while True:
+            count += len(batch)
+            batch = plan.send([None] * len(batch))
+    except StopIteration:
+        pass
+    if count == 0:
+        raise StudyError(["constraints"], "no configuration is left")
+    return count
+
+
+def _replicas(study: Study, place: int) -> list[dict[str, Any]]:
+    """All values of a table's replicates."""
+    found: dict[str, Sequence[Any]] = {}
+    for name, values in study.bound.values(place).items():
+        if name in study.bound.replicates:
+            found[name] = values.values() if isinstance(values, Range) else values
+    return list(products(found))
+
+
+def _check_values(study: Study) -> None:
+    """Try every value of every axis beside the first values of the others. StudyError."""
+    for place in range(len(study.axes)):
+        ends = {
+            name: [v.low, v.high] if isinstance(v, Range) else list(v)
+            for name, v in study.bound.values(place).items()
+        }
+        for name, values in ends.items():
+            for value in values:
+                axes = {other: of[0] for other, of in ends.items()} | {name: value}
+                study.bound.configuration(axes, 0, place)
+
+
 def score(study: Study, metrics: Metrics) -> float:
     """The objective as something to make small; infinite where it is missing, NaN or infinite."""
     if not metrics:
         return math.inf
-    name = study.objective or next(iter(metrics))
-    if name not in metrics:
-        raise StudyError(
-            ["objective"], f"the task has no metric {name!r}; it has {', '.join(metrics)}"
-        )
-    value = metrics[name] if study.goal == "minimize" else -metrics[name]
+    value = metrics.get(study.objective or next(iter(metrics)), math.nan)
+    value = value if study.goal == "minimize" else -value
     return value if math.isfinite(value) else math.inf
+
+
+def _mean_score(study: Study, found: Sequence[Metrics]) -> float:
+    return float(np.mean([score(study, metrics) for metrics in found]))
 
 
 # ---- all and some --------------------------------------------------------------------------------
@@ -54,38 +99,41 @@ def _grid(study: Study) -> Plan:
 
 
 def _random(study: Study) -> Plan:
-    yield _drawn(study, _uniform(study), study.search.count)
+    yield _joined(_drawn(study, _uniform(study)))
 
 
 def _sobol(study: Study) -> Plan:
     from scipy.stats import qmc
 
-    dimensions = 1 + max(len(table) for table in study.axes)
-    points = qmc.Sobol(dimensions, rng=np.random.default_rng(study.search.seed))
-    yield _drawn(study, (points.random(1)[0] for _ in itertools.count()), study.search.count)
+    points = qmc.Sobol(_dimensions(study), rng=np.random.default_rng(study.search.seed))
+    yield _joined(_drawn(study, (points.random(1)[0] for _ in itertools.count())))
 
 
-def _uniform(study: Study) -> Iterator[np.ndarray[Any, Any]]:
+def _dimensions(study: Study) -> int:
+    return 1 + max(len(table) for table in study.axes)
+
+
+def _uniform(study: Study) -> Iterator[NDArray[np.float64]]:
     generator = np.random.Generator(np.random.Philox(study.search.seed))
-    dimensions = 1 + max(len(table) for table in study.axes)
     while True:
-        yield generator.random(dimensions)
+        yield generator.random(_dimensions(study))
 
 
 def _drawn(
-    study: Study, points: Iterator[np.ndarray[Any, Any]], count: int, fixed: Mapping[str, Any] = {}
-) -> list[Configuration]:
-    """The first `count` different configurations at points of the unit cube."""
-    found: dict[str, Configuration] = {}
+    study: Study, points: Iterator[NDArray[np.float64]], fixed: Mapping[str, Any] | None = None
+) -> list[Choice]:
+    """The first `count` different choices at points of the unit cube."""
+    count = study.search.count
+    found: dict[str, Choice] = {}
     for point in itertools.islice(points, _MOST_DRAWS * count):
-        table = study.axes[min(int(point[0] * len(study.axes)), len(study.axes) - 1)]
+        place = min(int(point[0] * len(study.axes)), len(study.axes) - 1)
         axes = {
             name: _at(values, u)
-            for (name, values), u in zip(table.items(), point[1:], strict=False)
+            for (name, values), u in zip(study.bound.values(place).items(), point[1:], strict=False)
         }
-        c = study.configuration({**axes, **fixed}, len(found))
-        if c is not None and c.hash not in found:
-            found[c.hash] = c
+        choice = _choice(study, {**axes, **(fixed or {})}, place, sum(map(len, found.values())))
+        if choice and choice[0].hash not in found:
+            found[choice[0].hash] = choice
             if len(found) == count:
                 break
     return list(found.values())
@@ -93,8 +141,22 @@ def _drawn(
 
 def _at(values: Sequence[Any] | Range, share: float) -> Any:
     if isinstance(values, Range):
-        return values.at(float(share))
+        return values.drawn(float(share))
     return values[min(int(share * len(values)), len(values) - 1)]
+
+
+def _choice(study: Study, axes: Mapping[str, Any], place: int, number: int) -> Choice:
+    """The configurations at these axes, with all values of the replicates."""
+    found: Choice = []
+    for again in _replicas(study, place):
+        c = study.bound.configuration({**axes, **again}, number + len(found), place)
+        if c is not None:
+            found.append(c)
+    return found
+
+
+def _joined(choices: Sequence[Choice]) -> Choice:
+    return [c for choice in choices for c in choice]
 
 
 # ---- halving -------------------------------------------------------------------------------------
@@ -104,41 +166,39 @@ def _halving(study: Study) -> Plan:
     """Successive halving. Source: Jamieson and Talwalkar, AISTATS 2016."""
     name, search = study.search.budget, study.search
     budgets = study.axes[0][name]
-    if any(list(table[name]) != list(budgets) for table in study.axes):
-        raise StudyError(["search", "budget"], f"the tables of axes differ in {name!r}")
     if search.count:
-        chosen = _drawn(study, _uniform(study), search.count, {name: budgets[0]})
+        chosen = _drawn(study, _uniform(study), {name: budgets[0]})
     else:
-        chosen = [c for c in study.grid() if c.axes[name] == budgets[0]]
+        chosen = _grouped(study, [c for c in study.grid() if c.axes[name] == budgets[0]])
+    rungs = {budget: [_with(study, choice, budget) for choice in chosen] for budget in budgets}
+    kept = list(range(len(chosen)))
     for i, budget in enumerate(budgets):
-        batch = [_with(study, c, name, budget) for c in chosen]
-        metrics = yield batch
+        batch = [rungs[budget][k] for k in kept]
+        metrics = iter((yield _joined(batch)))
+        scores = [_mean_score(study, [next(metrics) for _ in choice]) for choice in batch]
         if i + 1 < len(budgets):
-            chosen = _best(study, batch, metrics, search.keep)
+            count = math.ceil(search.keep * len(kept))
+            order = sorted(range(len(kept)), key=lambda place: scores[place])  # stable
+            kept = sorted(kept[place] for place in order[:count])
 
 
-def _with(study: Study, c: Configuration, name: str, value: Any) -> Configuration:
-    found = study.configuration({**c.axes, name: value}, c.number)
-    if found is None:
-        raise StudyError(["constraints"], f"they leave out {name} = {value!r} of the budget")
-    return found
+def _grouped(study: Study, batch: Sequence[Configuration]) -> list[Choice]:
+    """Configurations that differ in replicates alone, together."""
+    groups: dict[Any, Choice] = {}
+    for c in batch:
+        key = tuple((k, v) for k, v in c.axes.items() if k not in study.bound.replicates)
+        groups.setdefault(key, []).append(c)
+    return list(groups.values())
 
 
-def _best(
-    study: Study, batch: Sequence[Configuration], metrics: Sequence[Metrics], share: float
-) -> list[Configuration]:
-    """The best share of a batch, at least one, by the mean of their replicates."""
-    groups: dict[Any, list[int]] = {}
-    for i, c in enumerate(batch):
-        key = tuple((k, v) for k, v in c.axes.items() if k not in study.replicates)
-        groups.setdefault(key, []).append(i)
-    means = {
-        key: float(np.mean([score(study, metrics[i]) for i in members]))
-        for key, members in groups.items()
-    }
-    order = sorted(groups, key=lambda key: means[key])  # stable: ties by their number
-    kept = [i for key in order[: math.ceil(share * len(order))] for i in groups[key]]
-    return [batch[i] for i in sorted(kept)]
+def _with(study: Study, choice: Choice, budget: Any) -> Choice:
+    """A choice on another budget. StudyError: a constraint leaves it out there."""
+    name = study.search.budget
+    found = [study.bound.configuration({**c.axes, name: budget}, c.number) for c in choice]
+    if None in found:
+        problem = f"they leave out {name} = {budget!r} of the budget for {dict(choice[0].axes)}"
+        raise StudyError(["constraints"], problem)
+    return [c for c in found if c is not None]
 
 
 # ---- Optuna --------------------------------------------------------------------------------------
@@ -156,42 +216,40 @@ def _optuna(study: Study) -> Plan:
         pruner=optuna.pruners.MedianPruner(),
     )
     budgets = study.axes[0][search.budget] if search.budget else [None]
-    left, draws = search.count, 0
+    left, draws, number = search.count, 0, 0
     while left > 0 and draws < _MOST_DRAWS * search.count:
-        trials: list[Any] = []
+        trials: list[tuple[Any, Choice]] = []
         while len(trials) < min(search.batch, left) and draws < _MOST_DRAWS * search.count:
             draws += 1
             trial = proposed.ask()
-            axes = _suggested(study, trial, search.budget)
-            if study.configuration({**axes, **_at_budget(search.budget, budgets[0])}) is None:
-                proposed.tell(trial, state=optuna.trial.TrialState.FAIL)
+            place, axes = _suggested(study, trial)
+            if search.budget:
+                axes[search.budget] = budgets[0]
+            choice = _choice(study, axes, place, number)
+            number += len(choice)
+            if choice:
+                trials.append((trial, choice))
             else:
-                trials.append((trial, axes))
+                proposed.tell(trial, state=optuna.trial.TrialState.FAIL)
         left -= len(trials)
-        number = search.count - left - len(trials)
-        yield from _rungs(study, proposed, trials, budgets, number)
+        yield from _rungs(study, proposed, trials, budgets)
 
 
 def _rungs(
-    study: Study, proposed: Any, trials: list[Any], budgets: Sequence[Any], number: int
+    study: Study, proposed: Any, trials: list[tuple[Any, Choice]], budgets: Sequence[Any]
 ) -> Plan:
     """A batch of trials on one budget after the other, while they are not pruned."""
     import optuna
 
-    alive = list(enumerate(trials, number))
     for step, budget in enumerate(budgets):
-        batch = []
-        for i, (_, axes) in alive:
-            c = study.configuration({**axes, **_at_budget(study.search.budget, budget)}, i)
-            if c is None:
-                raise StudyError(["constraints"], f"they leave out {budget!r} of the budget")
-            batch.append(c)
-        if not batch:
+        if not trials:
             return
-        metrics = yield batch
+        if step:
+            trials = [(trial, _with(study, choice, budget)) for trial, choice in trials]
+        metrics = iter((yield _joined([choice for _, choice in trials])))
         kept = []
-        for (i, (trial, axes)), found in zip(alive, metrics, strict=True):
-            value = score(study, found)
+        for trial, choice in trials:
+            value = _mean_score(study, [next(metrics) for _ in choice])
             trial.report(value, step)
             if not math.isfinite(value):
                 proposed.tell(trial, state=optuna.trial.TrialState.FAIL)
@@ -200,32 +258,28 @@ def _rungs(
             elif trial.should_prune():
                 proposed.tell(trial, state=optuna.trial.TrialState.PRUNED)
             else:
-                kept.append((i, (trial, axes)))
-        alive = kept
+                kept.append((trial, choice))
+        trials = kept
 
 
-def _at_budget(name: str, value: Any) -> dict[str, Any]:
-    return {name: value} if name else {}
-
-
-def _suggested(study: Study, trial: Any, budget: str) -> dict[str, Any]:
-    which = 0
+def _suggested(study: Study, trial: Any) -> tuple[int, dict[str, Any]]:
+    """A table and values of its axes, but for replicates and the budget."""
+    place = 0
     if len(study.axes) > 1:
-        which = trial.suggest_categorical("axes", list(range(len(study.axes))))
-    found = {}
-    for name, values in study.axes[which].items():
-        label = f"{which}.{name}"
-        if name == budget:
+        place = trial.suggest_categorical("axes", list(range(len(study.axes))))
+    found: dict[str, Any] = {}
+    for name, values in study.bound.values(place).items():
+        label = f"{place}.{name}"
+        if name == study.search.budget or name in study.bound.replicates:
             continue
         if not isinstance(values, Range):
             found[name] = values[trial.suggest_categorical(label, list(range(len(values))))]
         elif values.is_whole:
-            found[name] = trial.suggest_int(
-                label, int(values.low), int(values.high), log=values.log
-            )
+            ends = int(values.low), int(values.high)
+            found[name] = trial.suggest_int(label, *ends, log=values.log)
         else:
             found[name] = trial.suggest_float(label, values.low, values.high, log=values.log)
-    return found
+    return place, found
 
 
 _PLANS: Mapping[str, Callable[[Study], Plan]] = {

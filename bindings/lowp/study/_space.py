@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import itertools
 import math
 import re
@@ -21,13 +22,15 @@ _MOST = 100_000
 class StudyError(ValueError):
     """What is wrong with a study, and at which of its keys, such as ("axes", "format")."""
 
-    def __init__(self, keys: Sequence[str], problem: str) -> None:
+    def __init__(self, keys: Sequence[str], problem: str, place: int = -1) -> None:
         super().__init__(f"{'.'.join(keys)}: {problem}" if keys else problem)
         self.keys = tuple(keys)
         self.problem = problem
+        #: Which of several tables of axes; -1 where that is not known.
+        self.place = place
 
     def __reduce__(self) -> Any:
-        return type(self), (self.keys, self.problem)
+        return type(self), (self.keys, self.problem, self.place)
 
 
 def expand(pattern: str) -> list[str]:
@@ -85,6 +88,8 @@ class Range:
             raise ValueError(
                 f"count of a range must be an integer of 0 or more; got {self.count!r}"
             )
+        if not isinstance(self.log, bool):
+            raise ValueError(f"log of a range is true or false; got {self.log!r}")
         if self.count == 1:
             raise ValueError("a range has a count of at least 2, its ends; got 1")
         if self.log and self.low <= 0:
@@ -102,6 +107,13 @@ class Range:
         else:
             value = (1 - share) * self.low + share * self.high
         return round(value) if self.is_whole else min(max(value, self.low), self.high)
+
+    def drawn(self, share: float) -> int | float:
+        """A random number of a random share: integers are equally likely, but for logarithms."""
+        if self.is_whole and not self.log:
+            many = int(self.high) - int(self.low) + 1
+            return int(self.low) + min(int(share * many), many - 1)
+        return self.at(share)
 
     def values(self) -> list[int | float]:
         """The `count` numbers of a grid. ValueError: no count."""
@@ -153,35 +165,32 @@ class Constraint:
     """An expression such as "bits <= 8 and block != 64" that configurations must fulfil.
 
     Python's operators and comparisons, numbers and texts, over the names of axes, settings, facts
-    and costs; no assignments; the functions abs, min, max, log2, startswith. NaN
-    compares false, so what has no cost is left out by a limit on it.
+    and costs; no assignments; the functions abs, min, max, log2, startswith. A cost that is not
+    known is NaN, which no comparison but != holds of. ValueError: no expression.
     """
 
     def __init__(self, text: str) -> None:
-        self.text = text
+        self.text = text.strip()
+        try:
+            tree = ast.parse(self.text, mode="eval")
+        except (SyntaxError, ValueError) as error:
+            raise ValueError(f"{text!r} is no expression: {error}") from error
+        called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        #: What it asks for.
+        self.names = {
+            node.id
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Name) and id(node) not in called
+        }
 
     @cached_property
     def _parsed(self) -> Any:
-        return self._evaluator({}).parse(self.text)
-
-    def _evaluator(self, names: Mapping[str, Any]) -> Any:
-        from simpleeval import SimpleEval
-
-        functions = {
-            "abs": abs,
-            "min": min,
-            "max": max,
-            "log2": math.log2,
-            "startswith": str.startswith,
-        }
-        return SimpleEval(names=names, functions=functions)
+        return _evaluator({}).parse(self.text)
 
     def holds(self, names: Mapping[str, Any]) -> bool:
         """Whether it is fulfilled. ValueError: it cannot be told."""
         try:
-            found = self._evaluator(names).eval(self.text, previously_parsed=self._parsed)
-        except StudyError:
-            raise
+            found = _evaluator(names).eval(self.text, previously_parsed=self._parsed)
         except Exception as error:
             known = ", ".join(sorted(names))
             raise ValueError(f"{self.text!r}: {error}; the names are {known}") from error
@@ -189,8 +198,18 @@ class Constraint:
             raise ValueError(f"{self.text!r} must be true or false; got {found!r}")
         return found
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"text": self.text}
+
+def _evaluator(names: Mapping[str, Any]) -> Any:
+    from simpleeval import SimpleEval
+
+    functions = {
+        "abs": abs,
+        "min": min,
+        "max": max,
+        "log2": math.log2,
+        "startswith": str.startswith,
+    }
+    return SimpleEval(names=names, functions=functions)
 
 
 def products(axes: Mapping[str, Sequence[Any]]) -> Iterator[dict[str, Any]]:

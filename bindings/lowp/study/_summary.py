@@ -93,14 +93,16 @@ def summary(store: Any) -> Summary:
     axes = [name for name in study.axis_names if name in rows]
     others = [name for name in rows if name not in (*axes, *_ROW, *_SPLIT)]
     measured = store.metrics
+    objective = study.objective or (measured[0] if measured else "")
+    # a task may count bits better than its formats' names tell: a cost still
+    measured = [name for name in measured if name not in COSTS or name == objective]
     facts = [name for name in others if name not in measured]
     costs = [*(n for n in COSTS if n in facts), *(n for n in facts if n not in COSTS)]
-    metrics = [name for name in (study.metrics or measured) if name in others]
+    metrics = [name for name in (study.metrics or measured) if name in others and name not in costs]
     for name in (*metrics, *costs, "seconds", *(n for n in _SPLIT if n in rows and n not in axes)):
         rows[name] = _floats(rows[name])
     for name in axes:
         rows[name] = _plain_values(rows[name])
-    objective = study.objective or (measured[0] if measured else "")
     if objective in others and objective not in metrics:
         metrics.insert(0, objective)
     replicates = tuple(name for name in study.replicates if name in axes)

@@ -13,7 +13,6 @@ import inspect
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin, get_type_hints
 
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 import lowp
 from lowp import _targets
+from lowp.study._parts import hint
 
 __all__ = [
     "AccumulatorName",
@@ -70,9 +70,8 @@ def _format_or_none(name: str) -> Any:
 
 def _rounding(name: str) -> None:
     if name != "default" and name not in lowp.ROUNDINGS:
-        near = get_close_matches(name, lowp.ROUNDINGS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(lowp.ROUNDINGS)}"
-        raise ValueError(f"unknown rounding {name!r}; {hint}")
+        known = hint(lowp.ROUNDINGS, name, f"; there are {', '.join(lowp.ROUNDINGS)}")
+        raise ValueError(f"unknown rounding {name!r}{known}")
 
 
 def _recipe(name: str) -> None:
@@ -153,13 +152,23 @@ class Parameter:
         return _kind(self.annotation)
 
     @property
+    def has_default(self) -> bool:
+        """Whether a study may leave it out."""
+        return self.default is not inspect.Parameter.empty
+
+    @property
+    def takes_none(self) -> bool:
+        """Whether "none" is a value that means no format."""
+        return self.kind is _kind(FormatOrNone)
+
+    @property
     def is_format(self) -> bool:
         """Whether its values are names of formats."""
         return self.kind in (_kind(FormatName), _kind(FormatOrNone))
 
     def __str__(self) -> str:
         text = f"{self.name}: {expected(self.annotation)}"
-        return text if self.default is inspect.Parameter.empty else f"{text}; {self.default!r}"
+        return f"{text}; {self.default!r}" if self.has_default else text
 
     def checked(self, value: Any) -> Any:
         """The value, integers as floats where it takes numbers. ValueError says what it takes."""
@@ -168,7 +177,10 @@ class Parameter:
 
 def parameters_of(task: Callable[..., Any]) -> dict[str, Parameter]:
     """The parameters of a task by name. ValueError: one that no keyword can name."""
-    hints = get_type_hints(task, include_extras=True)
+    try:
+        hints = get_type_hints(task, include_extras=True)
+    except NameError as error:
+        raise ValueError(f"an annotation of {task.__name__} is unknown: {error}") from error
     found = {}
     for p in inspect.signature(task).parameters.values():
         if p.kind is p.VAR_KEYWORD or p.kind is p.VAR_POSITIONAL or p.kind is p.POSITIONAL_ONLY:
@@ -221,9 +233,8 @@ def _checked(annotation: Any, value: Any) -> Any:
 def _word(words: tuple[Any, ...], value: Any) -> Any:
     if any(value == word and type(value) is type(word) for word in words):
         return value
-    near = get_close_matches(str(value), [str(word) for word in words], 1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"expected one of {', '.join(map(repr, words))}; got {value!r:.80}{hint}")
+    listed = ", ".join(map(repr, words))
+    raise ValueError(f"expected one of {listed}; got {value!r:.80}{hint(words, value)}")
 
 
 def _first_that_takes(parts: tuple[Any, ...], value: Any, annotation: Any) -> Any:

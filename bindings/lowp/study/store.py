@@ -14,12 +14,14 @@ import platform
 import shlex
 import sqlite3
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,12 +74,13 @@ class Store:
 
     def __init__(self, path: str | Path, study: Study | None = None) -> None:
         self.path = Path(path)
-        self._file = self.path / "study.toml"
+        self._folder = self.path.absolute()  # wherever a task goes
+        self._file = self._folder / "study.toml"
         if study is None:
-            if not self._file.is_file() or not (self.path / "rows.sqlite").is_file():
+            if not self._file.is_file() or not (self._folder / "rows.sqlite").is_file():
                 raise ValueError(f"{self.path}: no results of a study; run one with this folder")
         else:
-            self.path.mkdir(parents=True, exist_ok=True)
+            self._folder.mkdir(parents=True, exist_ok=True)
             self.study = study
 
     @cached_property
@@ -88,10 +91,16 @@ class Store:
 
     @cached_property
     def _rows(self) -> sqlite3.Connection:
-        rows = sqlite3.connect(self.path / "rows.sqlite", timeout=60, isolation_level=None)
-        # a transaction then costs no wait for the disk; a crash of the machine may lose the last
-        rows.execute("pragma journal_mode = wal")
-        rows.execute("pragma synchronous = normal")
+        path = self._folder / "rows.sqlite"
+        try:
+            rows = sqlite3.connect(path, timeout=60, isolation_level=None)
+            # a transaction costs no wait for the disk; a crash of the machine may lose the last
+            rows.execute("pragma journal_mode = wal")
+            rows.execute("pragma synchronous = normal")
+        except sqlite3.OperationalError:  # a folder that may only be read
+            rows = sqlite3.connect(f"file:{quote(str(path))}?immutable=1", uri=True)
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{path} cannot be read: {error}") from error
         (layout,) = rows.execute("pragma user_version").fetchone()
         if layout == 0:
             rows.executescript(_SCHEMA)
@@ -114,7 +123,7 @@ class Store:
     @contextlib.contextmanager
     def writing(self) -> Iterator[None]:
         """The right to add rows, which one process has at a time. ValueError: another has it."""
-        with (self.path / "lock").open("w") as lock:
+        with (self._folder / "lock").open("w") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -122,19 +131,28 @@ class Store:
             part = self._file.with_suffix(".part")
             part.write_text(to_toml(self.study), encoding="utf-8")
             part.replace(self._file)
+            for left in self._folder.glob("series/*.part"):
+                left.unlink(missing_ok=True)
             self.set_note("folder", self.study.folder)
             self.set_note("versions", json.dumps(_versions()))
-            self.set_note("command", _command())
-            yield
+            if "resume" not in sys.argv[1:3] or not self.command:
+                self.set_note("command", _command())
+            try:
+                yield
+            finally:  # a process that a task forked has the file open, too
+                fcntl.flock(lock, fcntl.LOCK_UN)
 
     def add(self, configuration: Configuration, outcome: Outcome) -> None:
         """Write what came of a configuration, in place of what came of it before."""
         if outcome.series:
-            folder = self.path / "series"
+            folder = self._folder / "series"
             folder.mkdir(exist_ok=True)
             part = folder / f"{configuration.hash}.{os.getpid()}.part"
-            with part.open("wb") as file:
-                np.savez_compressed(file, **outcome.series)  # type: ignore[arg-type]
+            # as np.savez does, whose own arguments are no names of series
+            with zipfile.ZipFile(part, "w", zipfile.ZIP_DEFLATED) as archive:
+                for name, values in outcome.series.items():
+                    with archive.open(f"{name}.npy", "w") as file:
+                        np.lib.format.write_array(file, values, allow_pickle=False)
             part.replace(folder / f"{configuration.hash}.npz")
         row = (
             configuration.hash,
@@ -206,18 +224,22 @@ class Store:
             "select number, hash, status, axes, facts, metrics, seconds, error from rows "
             "where current order by number, hash"
         )
+        shown = {*self.metrics}
         rows = []
         for number, key, status, axes, facts, metrics, seconds, error in found:
             row = {"number": number, "hash": key, "status": status, **json.loads(axes)}
-            # where names meet, an axis is what was asked for, and a metric what was measured
-            rest = {**json.loads(facts), **json.loads(metrics)}
-            row |= {name: value for name, value in rest.items() if name not in row}
+            row |= {k: v for k, v in json.loads(facts).items() if k not in row}
+            # where names meet, an axis or a fact is what was asked for
+            row |= {k: v for k, v in json.loads(metrics).items() if k in shown and k not in row}
             rows.append({**row, "seconds": seconds, "error": error})
         return rows
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """The names of the metrics that any row has, in their order."""
+        """The metrics that the study shows: its own list, or all that any row has."""
+        if self.study.metrics:
+            chosen = self.study.objective, *self.study.metrics
+            return tuple(dict.fromkeys(name for name in chosen if name))
         found = self._rows.execute("select metrics from rows where current order by number, hash")
         return tuple(dict.fromkeys(name for (text,) in found for name in json.loads(text)))
 
@@ -242,7 +264,7 @@ class Store:
 
     def series(self, hash: str) -> dict[str, NDArray[np.float64]]:
         """The arrays of a row, such as its loss curve; none where it has none."""
-        path = self.path / "series" / f"{hash}.npz"
+        path = self._folder / "series" / f"{hash}.npz"
         if not path.exists():
             return {}
         with np.load(path) as found:
