@@ -83,8 +83,8 @@ $(STAMPS)/demo-model: | $(STAMPS)/venv
 
 DEMO_FORMATS := float8_e4m3fn float8_e5m2 float6_e3m2fn float6_e2m3fn float4_e2m1fn
 
-.PHONY: demo demo-model demo-training
-demo: demo-model demo-training  ## a real model in small formats; two networks trained in them
+.PHONY: demo demo-model demo-study demo-training
+demo: demo-model demo-study demo-training  ## a real model in small formats; two networks trained in them
 
 demo-model: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/demo-model  ## a model's errors in each format, and files
 	$(say) "the error of each format on the model's weights"
@@ -98,6 +98,11 @@ demo-model: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/demo-model  ## a mod
 	    --format nvfp4 --worst 2 --force
 	$(BIN)/lowp convert-model build/demo-mxfp4.safetensors build/demo-back.safetensors \
 	    --dequantize --force
+
+demo-study: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/extra-study $(STAMPS)/demo-model  ## which format for that model's weights
+	$(say) "a study: the model's weights in splits and block formats"
+	$(BIN)/lowp study run docs/examples/weights.toml --out build/weights.study
+	$(BIN)/lowp study report build/weights.study
 
 demo-training: $(STAMPS)/torch $(STAMPS)/extra-demo  ## digits learnt in BF16, FP8 and FP4
 	$(say) "handwritten digits learnt in BF16, FP8 and FP4"
@@ -124,7 +129,9 @@ test-cpp: build-test  ## the C++ tests
 	@$(call run_tests,build/test)
 
 test-python: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/extra-test $(STAMPS)/extra-lint \
-             $(STAMPS)/peers $(STAMPS)/torch  ## the Python tests
+             $(STAMPS)/extra-study $(STAMPS)/extra-dask $(STAMPS)/extra-optuna $(STAMPS)/peers \
+             $(STAMPS)/torch  ## the Python tests
+	@cmake/debian-packages.sh --optional chromium
 	$(say) "the installed package"
 	@$(BIN)/python tests/hygiene/check_install.py .
 	$(say) "ruff, mypy and stubtest"
@@ -135,7 +142,7 @@ test-python: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/extra-test $(STAMPS
 	$(say) "Python tests"
 	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n $(JOBS) --dist worksteal
 
-test: test-cpp test-python  ## all tests but the exhaustive and the slow ones
+test: test-cpp test-python docs  ## all tests but the exhaustive and the slow ones
 
 .PHONY: test-slow
 test-slow: test-python $(STAMPS)/extra-demo  ## real training runs and other Python tests of minutes
@@ -206,6 +213,18 @@ docs-check: build-test $(STAMPS)/package $(STAMPS)/extra-cli  ## the examples an
 	@ctest --test-dir build/test --output-on-failure --no-tests=ignore -L docs
 	@for file in $(filter-out %/digits.py %_gpt.py,$(wildcard docs/examples/*.py docs/check.py)); do \
 	    echo "$$file"; $(BIN)/python "$$file"; done
+
+SITE := build/site
+$(SITE).stamp: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/extra-study $(STAMPS)/extra-docs \
+               $(STAMPS)/torch $(shell find docs/. -not -path '*__pycache__*') bench/README.md CHANGELOG.md
+	@cmake/debian-packages.sh --optional doxygen
+	$(say) "the documentation as a website"
+	@$(BIN)/python -B docs/site/build.py $(SITE)
+	@touch $@
+
+.PHONY: docs
+docs: $(SITE).stamp  ## the documentation as a website, in build/site
+	@echo "the documentation: $(SITE)/index.html"
 
 .PHONY: bench bench-python
 bench: packages  ## the C++ benchmarks

@@ -121,16 +121,23 @@ format make_format(int exponent_bits, int mantissa_bits, std::optional<int> bias
 }
 
 void bind_fields(py::class_<format>& c) {
-    c.def_readonly("exponent_bits", &format::exponent_bits)
-        .def_readonly("mantissa_bits", &format::mantissa_bits)
-        .def_readonly("bias", &format::bias)
-        .def_readonly("is_signed", &format::is_signed)
-        .def_readonly("has_inf", &format::has_inf)
-        .def_readonly("nan_codes", &format::nan_codes)
-        .def_readonly("has_neg_zero", &format::has_neg_zero)
-        .def_readonly("has_subnormals", &format::has_subnormals)
-        .def_readonly("has_zero", &format::has_zero)
-        .def_readonly("is_twos_complement", &format::is_twos_complement);
+    c.def_readonly("exponent_bits", &format::exponent_bits, "0..11; 0 is fixed point.")
+        .def_readonly("mantissa_bits", &format::mantissa_bits, "0..52, without the hidden bit.")
+        .def_readonly("bias", &format::bias, "Exponent = field - bias.")
+        .def_readonly("is_signed", &format::is_signed,
+                      "Whether there is a sign bit, above the exponent.")
+        .def_readonly("has_inf", &format::has_inf,
+                      "Whether there is an infinity of each sign, below the NaN codes.")
+        .def_readonly("nan_codes", &format::nan_codes,
+                      "NaN codes at the top of the magnitudes, for each sign.")
+        .def_readonly("has_neg_zero", &format::has_neg_zero,
+                      "Whether there is a -0; where not, its code is the NaN.")
+        .def_readonly("has_subnormals", &format::has_subnormals,
+                      "Whether field 0 holds subnormals; where not, zero only.")
+        .def_readonly("has_zero", &format::has_zero,
+                      "Whether there is a zero; where not, field 0 holds normal numbers.")
+        .def_readonly("is_twos_complement", &format::is_twos_complement,
+                      "Whether codes are two's complement integers.");
 }
 
 void bind_derived(py::class_<format>& c) {

