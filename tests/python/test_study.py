@@ -599,5 +599,5 @@ def test_a_store_of_another_layout_is_refused(tmp_path: Path) -> None:
     s.run(tmp_path / "o").close()
     with sqlite3.connect(tmp_path / "o" / "rows.sqlite") as rows:
         rows.execute("pragma user_version = 7")
-    with pytest.raises(ValueError, match="written by another version of lowp .layout 7"):
+    with pytest.raises(ValueError, match=r"written by another version of lowp \(layout 7"):
         study.open(tmp_path / "o").rows()

@@ -228,9 +228,10 @@ class Store:
         rows = []
         for number, key, status, axes, facts, metrics, seconds, error in found:
             row = {"number": number, "hash": key, "status": status, **json.loads(axes)}
-            row |= {k: v for k, v in json.loads(facts).items() if k not in row}
-            # where names meet, an axis or a fact is what was asked for
-            row |= {k: v for k, v in json.loads(metrics).items() if k in shown and k not in row}
+            # where names meet, an axis is what was asked for, and a metric what was measured
+            measured = {k: v for k, v in json.loads(metrics).items() if k in shown}
+            rest = {**json.loads(facts), **measured}
+            row |= {k: v for k, v in rest.items() if k not in row}
             rows.append({**row, "seconds": seconds, "error": error})
         return rows
 
