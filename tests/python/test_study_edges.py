@@ -342,7 +342,7 @@ def test_threads_of_one_worker_take_turns(tmp_path: Path) -> None:
 
     s = Study("study_tasks:draws", {"x": list(range(12))}, folder=str(TASKS))
     here = losses(s.run(tmp_path / "here"))
-    with LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=1, threads_per_worker=4, dashboard_address=":0") as cluster:
         assert losses(s.run(tmp_path / "dask", scheduler=cluster.scheduler_address)) == here
 
 

@@ -67,7 +67,7 @@ def test_the_same_study_gives_the_same_rows_on_two_workers_of_dask(tmp_path: Pat
     from distributed import LocalCluster
 
     here = errors_of_formats().run(tmp_path / "here")
-    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster:
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as cluster:
         there = errors_of_formats().run(tmp_path / "dask", scheduler=cluster.scheduler_address)
     assert rows(there) == rows(here)
     alone = errors_of_formats().run(tmp_path / "local", runner="dask", workers=1, limit=3)

@@ -221,7 +221,7 @@ def _dask(
         raise ValueError("this runner needs Dask: pip install 'lowp[dask]'") from error
     with contextlib.ExitStack() as stack:
         if scheduler in ("", "local"):
-            given = {"processes": True, "threads_per_worker": 1, "dashboard_address": None}
+            given = {"processes": True, "threads_per_worker": 1, "dashboard_address": ":0"}
             cluster = LocalCluster(n_workers=workers, **{**given, **options})
             client = stack.enter_context(Client(stack.enter_context(cluster)))
         elif scheduler == "slurm":
