@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 for package in ("pandas", "scipy", "simpleeval", "threadpoolctl", "tomli_w", "cloudpickle"):
@@ -19,6 +20,8 @@ for package in ("pandas", "scipy", "simpleeval", "threadpoolctl", "tomli_w", "cl
 import study_tasks  # noqa: E402
 from lowp import study  # noqa: E402
 from lowp.study import Range, Result, Study, StudyError  # noqa: E402
+from lowp.study.tasks.error import error  # noqa: E402
+from lowp.study.tasks.refinement import refinement  # noqa: E402
 
 TASKS = Path(__file__).parent
 
@@ -438,3 +441,26 @@ def test_stores_with_different_metrics_are_not_equal(tmp_path: Path) -> None:
     assert study.compare(a, a).equal
     assert not study.compare(a, b).equal
     assert study.compare(a, b).other_metrics == ("negative",)
+
+
+# ---- tasks that read files -----------------------------------------------------------------------
+
+
+def test_errors_of_a_rewritten_file_are_its_own(tmp_path: Path) -> None:
+    def run(name: str, x: object) -> float:
+        np.save(tmp_path / "new.npy", x)
+        (tmp_path / "new.npy").replace(tmp_path / name)
+        return error(format="mxfp4", data=str(tmp_path / name)).metrics["relative_mse"]
+
+    rng = np.random.default_rng(0)
+    first, second = rng.standard_normal((64, 64)), rng.standard_t(2, (64, 64))
+    found = [run("same.npy", first), run("same.npy", second)]
+    assert found == [run("first.npy", first), run("second.npy", second)]
+    assert found[0] != found[1]
+
+
+def test_a_rewritten_matrix_is_solved_anew(tmp_path: Path) -> None:
+    path = str(tmp_path / "a.npy")
+    for diagonal in (2.0, 4.0):
+        np.save(path, np.diag([1.0, diagonal]))
+        assert refinement(format="float16", matrix=path).metrics["kappa"] == diagonal

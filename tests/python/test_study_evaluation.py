@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import lowp
 import numpy as np
 import pytest
 
@@ -65,6 +66,12 @@ def test_lines_are_sentences_pairs_or_comments(few: str) -> None:
             _sentences.texts_of(few)
 
 
+def test_a_byte_order_mark_is_no_part_of_the_first_line(few: str) -> None:
+    want = _sentences.texts_of(few)
+    Path(few).write_text(FEW, encoding="utf-8-sig")
+    assert _sentences.texts_of(few) == want
+
+
 def unit(rows: Any) -> Any:
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
@@ -116,13 +123,62 @@ def test_embeddings_that_are_not_finite_are_infinitely_far() -> None:
 # ---- weights -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("format", ["mxfp4", "nvfp4", "nvfp4_16x16", "e4m3", "int8_row"])
+STOCHASTIC = ["mxfp4/rounding=stochastic_a", "mxfp4/scale_rounding=stochastic_a"]
+
+
+@pytest.mark.parametrize(
+    "format", ["mxfp4", "nvfp4", "nvfp4_16x16", "e4m3", "int8_row", *STOCHASTIC]
+)
 def test_weights_quantized_once_are_those_that_the_layers_would_make(format: str) -> None:
     changed, _ = _quantized.quantized(network(), plan(weights=format, activations="mxfp8_e4m3"))
     want = network()
     lt.convert(want, lt.Recipe(lt.Layer.of("mxfp8_e4m3", format)))
     x = torch.randn(5, 64)
     assert torch.equal(changed(x), want(x))
+
+
+@pytest.mark.parametrize("format", STOCHASTIC)
+def test_random_bits_of_a_layer_do_not_depend_on_the_others(format: str) -> None:
+    every, _ = _quantized.quantized(network(), plan(weights=format, seed=3))
+    one, _ = _quantized.quantized(network(), plan(weights=format, seed=3, layer="3"))
+    assert torch.equal(every[3].weight, one[3].weight)
+
+
+@pytest.mark.parametrize("layer", ["all", "0", "1"])
+def test_weights_that_modules_share_are_those_of_each(layer: str) -> None:
+    def tied() -> nn.Module:
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(32, 32), nn.Linear(32, 32))
+        model[1].weight = model[0].weight
+        return model
+
+    format = STOCHASTIC[0]
+    changed, _ = _quantized.quantized(tied(), plan(weights=format, layer=layer))
+    want, made = tied(), lt.Layer(w=format)  # type: ignore[arg-type]
+    lt.convert(want, lt.Recipe(made) if layer == "all" else lt.Recipe(patterns={layer: made}))
+    x = torch.randn(3, 32)
+    assert torch.equal(changed(x), want(x))
+
+
+@pytest.mark.parametrize("format", ["e2m1", "float8_e4m3fn", "float16"])
+def test_what_is_beyond_a_scalar_format_becomes_its_largest_value(format: str) -> None:
+    model = network()
+    with torch.no_grad():
+        model[0].weight[3, 5] = 1e6
+    largest = lowp.format(format).max
+    changed, _ = _quantized.quantized(model, plan(weights=format))
+    assert changed[0].weight[3, 5] == changed[0].weight.abs().max() == largest
+    one = nn.Sequential(nn.Linear(1, 1, bias=False))
+    one[0].weight.data.fill_(1)
+    changed, _ = _quantized.quantized(one, plan(activations=format))
+    assert changed(torch.tensor([[1e6]])) == largest
+
+
+def test_a_pattern_of_a_block_is_of_its_linear_layers_alone() -> None:
+    block = nn.Sequential(nn.Linear(32, 32), nn.LayerNorm(32), nn.GELU(), nn.Linear(32, 4))
+    model = nn.ModuleDict({"block": block})
+    changed, _ = _quantized.quantized(model, plan(activations="mxfp4", layer="block"))
+    assert list(lt.layers(changed)) == ["block.0", "block.3"]
 
 
 def test_a_hadamard_transform_goes_before_both_operands() -> None:
@@ -198,6 +254,14 @@ def test_what_cannot_be_is_refused(given: dict[str, Any], words: str) -> None:
         _quantized.quantized(network(), plan(**given))
 
 
+def test_a_transform_of_embeddings_is_refused() -> None:
+    model = nn.ModuleDict({"words": nn.Embedding(10, 32), "out": nn.Linear(32, 4)})
+    for layer in ("words", "*"):
+        with pytest.raises(ValueError, match=r"an embedding has no product.*words"):
+            _quantized.quantized(model, plan(weights="mxfp4", hadamard=32, layer=layer))
+    _quantized.quantized(model, plan(weights="mxfp4", hadamard=32, layer="*", keep="words"))
+
+
 # ---- the sentence transformer --------------------------------------------------------------------
 
 
@@ -259,3 +323,67 @@ def test_every_default_is_a_value_that_a_study_may_name() -> None:
         assert parameter.checked(parameter.default) == parameter.default, parameter.name
     with pytest.raises(ValueError, match="shipped"):
         parameters_of(evaluation)["texts"].checked("no/such/file.txt")
+
+
+def tiny(folder: Path, seed: int = 0, words: str = "a b c d e f") -> str:
+    """A model of few weights, with configuration and tokenizer beside."""
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    tokenizers = pytest.importorskip("tokenizers", reason="tokenizers is not installed")
+    folder.mkdir(exist_ok=True)
+    vocabulary = ["[PAD]", "[UNK]", *words.split()]
+    places = {word: place for place, word in enumerate(vocabulary)}
+    made = tokenizers.Tokenizer(tokenizers.models.WordLevel(places, unk_token="[UNK]"))
+    made.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    special = {"pad_token": "[PAD]", "unk_token": "[UNK]"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=made, **special).save_pretrained(folder)
+    torch.manual_seed(seed)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes |= {"intermediate_size": 64, "vocab_size": len(vocabulary)}
+    model = transformers.BertModel(transformers.BertConfig(**sizes))
+    model.save_pretrained(folder)
+    return str(folder / "model.safetensors")
+
+
+LETTERS = "a b c || c b\nd e || f a\nb f c\n"
+
+
+def test_a_rewritten_model_or_tokenizer_is_read_anew(tmp_path: Path) -> None:
+    (tmp_path / "letters.txt").write_text(LETTERS)
+
+    def run(folder: str, **made: Any) -> dict[str, float]:
+        name = tiny(tmp_path / folder, **made)
+        texts = str(tmp_path / "letters.txt")
+        return dict(evaluation(model=name, texts=texts, weights="mxfp4").metrics)
+
+    others: list[dict[str, Any]] = [{"seed": 1}, {"words": "f e d c b a"}]
+    found = [run("same", **made) for made in ({}, *others)]
+    assert found == [run(f"of its own {i}", **made) for i, made in enumerate(({}, *others))]
+    assert len({one["distance"] for one in found}) == 3
+
+
+def test_results_depend_on_what_is_beside_a_models_weights(tmp_path: Path) -> None:
+    name = tiny(tmp_path / "model")
+    kind = parameters_of(evaluation)["model"].kind
+    assert kind is not None
+    assert kind.fingerprint is not None
+    prints = [kind.fingerprint(name)]
+    for file in ("config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors"):
+        path = tmp_path / "model" / file
+        path.write_bytes(path.read_bytes() + b" ")
+        prints.append(kind.fingerprint(name))
+    (tmp_path / "model" / "README.md").write_text("no matter")
+    prints.append(kind.fingerprint(name))
+    assert len(set(prints[:5])) == 5
+    assert prints[4] == prints[5]
+
+
+def test_the_callers_threads_are_left_alone(tmp_path: Path) -> None:
+    name = tiny(tmp_path / "model")
+    (tmp_path / "letters.txt").write_text(LETTERS)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        evaluation(model=name, texts=str(tmp_path / "letters.txt"), weights="mxfp4")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)

@@ -44,12 +44,21 @@ def same(a: Result, b: Result) -> bool:
 
 
 def test_formats_fill_the_slots_that_they_mean_and_single_slots_win() -> None:
-    layer = _plan.with_formats(lt.Layer(), NONE | {"x": "mxfp4", "dy": "nvfp4", "wgrad_x": "e4m3"})
-    assert layer == lt.Layer(x="mxfp4", wgrad_x="e4m3", dgrad_dy="nvfp4", wgrad_dy="nvfp4")  # type: ignore[arg-type]
+    layer = _plan.with_formats(lt.Layer(), NONE | {"x": "mxfp4", "dy": "nvfp4", "wgrad_x": "nf4"})
+    assert layer == lt.Layer(x="mxfp4", wgrad_x="nf4", dgrad_dy="nvfp4", wgrad_dy="nvfp4")  # type: ignore[arg-type]
     assert _plan.with_formats(layer, NONE) == layer
     every = {name: f"e{2 + i}m1" for i, name in enumerate(list(NONE)[3:])}
     single = _plan.with_formats(lt.Layer(), NONE | every)
-    assert [str(getattr(single, s)) for s in ("x", "w", *list(NONE)[5:])] == list(every.values())
+    found = [getattr(single, s).format for s in ("x", "w", *list(NONE)[5:])]
+    assert found == [lt.Quantizer(name).format for name in every.values()]
+
+
+@pytest.mark.parametrize("format", ["e2m1", "float8_e4m3fn", "float16"])
+def test_what_is_beyond_a_scalar_format_becomes_its_largest_value(format: str) -> None:
+    layer = _plan.with_formats(lt.Layer(), NONE | {"x": format})
+    assert layer.x == lt.Quantizer(format, saturation="finite")
+    found = short("regression", x=format, w=format, dy=format)
+    assert (found.metrics["diverged"], found.metrics["steps"]) == (0, 6)
 
 
 def test_modes_go_to_the_operands_that_they_are_of() -> None:
@@ -97,6 +106,12 @@ def test_a_mask_is_the_recipe_that_cuts_bits_off() -> None:
     assert _plan.base("float32", "e4m3", "none", 0).layer == recipes.fp8_and_back(4, 3).layer
     with pytest.raises(ValueError, match="leave recipe out"):
         _plan.base("mxfp8", "e4m3", "none", 0)
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "e4m3fn", "bfloat16", "int8", "mxfp4"])
+def test_a_mask_that_is_no_count_of_bits_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match=rf"e\{{E\}}m\{{M\}}, as 'e4m3'; got '{name}'"):
+        _plan.base("float32", name, "none", 0)
 
 
 def test_bits_are_the_mean_of_the_six_operands() -> None:
@@ -159,6 +174,20 @@ def test_random_numbers_of_others_are_left_alone() -> None:
     assert torch.equal(torch.rand(2), want)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_callers_threads_are_left_alone(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        short("regression")
+        assert torch.get_num_threads() == threads
+        with pytest.raises(ValueError, match="matches no module"):
+            short("regression", keep="nowhere")
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_every_option_reaches_the_run() -> None:
     base: dict[str, Any] = {"x": "mxfp4", "w": "mxfp4", "dy": "mxfp4", "steps": 8, "width": 32}
     plain = short("regression", **base)
@@ -169,6 +198,8 @@ def test_every_option_reaches_the_run() -> None:
         {"scaling": "tensor", "x": "e4m3"},
         {"hadamard": 16},
         {"hadamard": 16, "hadamard_at": "wgrad"},
+        {"hadamard": 16, "hadamard_signs": "none"},
+        {"hadamard": 16, "hadamard_signs": "fresh"},
         {"accumulator": "e5m4"},
         {"keep": "last:1"},
         {"learning_rate": 0.1},
@@ -178,11 +209,23 @@ def test_every_option_reaches_the_run() -> None:
         {"width": 64},
         {"layers": 1},
         {"batch": 8},
+        {"steps": 9},
+        {"seed": 1},
+        {"forward_x": "e4m3"},
+        {"forward_w": "e4m3"},
+        {"dgrad_dy": "e4m3"},
         {"dgrad_w": "e4m3"},
+        {"wgrad_x": "e4m3"},
+        {"wgrad_dy": "e4m3"},
         {"recipe": "quartet", "x": "none"},
+        {"mask": "e3m2", "x": "none", "w": "none", "dy": "none"},
     ]
     losses = [short("regression", **base | option).metrics["loss"] for option in options]
     assert len({plain.metrics["loss"], *losses}) == 1 + len(options)
+    contexts = [short("gpt", context=n).metrics["loss"] for n in (8, 16)]
+    assert contexts[0] != contexts[1]
+    named = {"model", "context", *base}.union(*options)
+    assert named == parameters_of(training).keys()
 
 
 def test_a_run_that_is_not_finite_ends_and_says_so() -> None:
@@ -203,6 +246,27 @@ def test_sizes_make_models_of_more_parameters_and_samples() -> None:
     assert short("gpt", width=128, layers=1).metrics["parameters"] > wide.metrics["parameters"]
     assert wide.metrics["samples"] == 6 * 2 * 16
     assert short("regression", batch=8).metrics["samples"] == 48
+
+
+def test_the_body_has_neither_embeddings_nor_positions_nor_the_head() -> None:
+    wide = short("gpt", width=64, layers=2, context=16).metrics
+    assert wide["parameters"] - wide["body_parameters"] == 256 * 64 + 16 * 64 + 64 * 256
+    # Of a block: attention, a feed-forward net and two norms; a norm after all of them.
+    assert wide["body_parameters"] == 2 * (12 * 64**2 + 4 * 64) + 2 * 64
+    four = short("gpt", width=64, layers=2, context=16, x="mxfp4").metrics
+    assert four["body_parameters"] == wide["body_parameters"]
+    plain = short("regression").metrics
+    assert plain["parameters"] - plain["body_parameters"] == 64 * 16 + 16
+
+
+def test_runs_of_large_seeds_and_many_steps_do_not_repeat_batches_of_others() -> None:
+    rows = range(3)
+    assert [_models.number_of(0, i) for i in rows] == list(rows)
+    assert _models.number_of(1, 5) == 1_000_008
+    for step in range(100):
+        assert _models.number_of(0, 1_000_003 + step) != _models.number_of(1, step)
+        # PyTorch takes 32 bits of a seed.
+        assert _models.number_of(4295, step) % 2**32 != _models.number_of(0, 45_589 + step)
 
 
 @pytest.mark.parametrize(

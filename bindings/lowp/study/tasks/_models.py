@@ -12,13 +12,16 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
 from lowp.study.tasks import _gpt
 
-__all__ = ["SIZES", "Problem", "Sizes", "problem"]
+__all__ = ["SIZES", "Problem", "Sizes", "body_parameters", "number_of", "problem"]
+
+_STEPS = 1_000_003
 
 
 @dataclass(frozen=True)
@@ -72,9 +75,28 @@ def problem(name: str, sizes: Sizes, seed: int) -> Problem:
         return _text(sizes, seed)
 
 
+def body_parameters(model: nn.Module) -> int:
+    """How many parameters there are but in embeddings, positions and the last linear layer."""
+    *_, head = (module for module in model.modules() if isinstance(module, nn.Linear))
+    embeddings = (module for module in model.modules() if isinstance(module, nn.Embedding))
+    outside = [p for module in (head, *embeddings) for p in module.parameters()]
+    outside += [p for name, p in model.named_parameters() if name == "position"]
+    return sum(p.numel() for p in model.parameters()) - sum(p.numel() for p in outside)
+
+
+def number_of(seed: int, step: int) -> int:
+    """The seed of a step's random numbers, of which PyTorch uses 32 bits: in a row for seeds below
+    4294; beyond, as for later steps, rows would meet others, and numbers are mixed.
+    """
+    number = seed * _STEPS + step
+    if step < _STEPS and number < 2**32:
+        return number
+    return int(np.random.SeedSequence([seed, step]).generate_state(1)[0])
+
+
 def _at(seed: int, step: int) -> torch.Generator:
     """Random numbers of a step."""
-    return torch.Generator().manual_seed(seed * 1_000_003 + step)
+    return torch.Generator().manual_seed(number_of(seed, step))
 
 
 # ---- regression ----------------------------------------------------------------------------------
@@ -192,7 +214,7 @@ def _text(sizes: Sizes, seed: int) -> Problem:
     held = replace(size, batch=2048 // size.context or 1)
 
     def loss(step: int) -> torch.Tensor:
-        return model.loss(_gpt.batch(train, size, seed * 1_000_003 + step))
+        return model.loss(_gpt.batch(train, size, number_of(seed, step)))
 
     def judge() -> dict[str, float]:
         losses = [model.loss(_gpt.batch(test, held, 10**9 + i)) for i in range(_HELD)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,6 +18,7 @@ __all__ = [
     "base",
     "mean_bits",
     "names",
+    "saturating",
     "with_accumulator",
     "with_formats",
     "with_hadamard",
@@ -39,10 +41,14 @@ def names(text: str) -> tuple[str, ...]:
 
 
 def base(recipe: str, mask: str, keep: str, seed: int) -> Recipe:
-    """The recipe of a name or file, or the one that masks bits away. ValueError: both."""
+    """The recipe of a name or file, or the one that masks bits away. ValueError: both, or a mask
+    that is no e{E}m{M}: other names say more than how many bits there are.
+    """
     if mask != "none":
         if recipe != "float32":
             raise ValueError(f"mask makes its own recipe: leave recipe out; got {recipe!r}")
+        if not re.fullmatch(r"e\d+m\d+", mask):
+            raise ValueError(f"mask must be written e{{E}}m{{M}}, as 'e4m3'; got {mask!r}")
         format = lowp.format(mask)
         found = recipes.fp8_and_back(format.exponent_bits, format.mantissa_bits)
     elif recipe == "float32":
@@ -55,14 +61,19 @@ def base(recipe: str, mask: str, keep: str, seed: int) -> Recipe:
     return found.replace(seed=seed, keep=(*found.keep, *names(keep)))
 
 
+def saturating(format: str) -> Quantizer | None:
+    """The quantizer of a name, None of "none"; scalar formats saturate, as those in blocks do."""
+    return None if format == "none" else Quantizer(format, saturation="finite")
+
+
 def with_formats(layer: Layer, formats: Mapping[str, str]) -> Layer:
-    """The layer with other formats. formats: by "x", "w", "dy", which are two slots each, or by the
-    slot, which wins; "none" leaves it.
+    """The layer with other formats, which saturate. formats: by "x", "w", "dy", which are two slots
+    each, or by the slot, which wins; "none" leaves it.
     """
     wide = {slot: formats[name] for name, slots in SLOTS.items() for slot in slots}
     single = {slot: formats[f"forward_{slot}" if slot in SLOTS else slot] for slot in wide}
     chosen = wide | {slot: name for slot, name in single.items() if name != "none"}
-    roles: dict[str, Any] = {slot: name for slot, name in chosen.items() if name != "none"}
+    roles: dict[str, Any] = {s: saturating(name) for s, name in chosen.items() if name != "none"}
     return replace(layer, **roles)
 
 

@@ -12,8 +12,9 @@ from torch import nn
 
 import lowp.torch as lt
 from lowp import _targets
-from lowp.study.tasks._plan import names
+from lowp.study.tasks._plan import names, saturating
 from lowp.torch import Hadamard, Layer, Recipe
+from lowp.torch._scan import _exact
 
 __all__ = ["Plan", "quantized"]
 
@@ -42,12 +43,12 @@ class Plan:
                 "keep_outliers holds weights out as they are, which hadamard mixes: set one to 0"
             )
 
-    def recipe(self, layer: Layer) -> Recipe:
-        """The layer for the chosen modules, others as they are."""
+    def recipe(self, layer: Layer, *keep: str) -> Recipe:
+        """The layer for the chosen modules, others, and those of keep, as they are."""
+        every = (*names(self.keep), *keep)
         if self.layer == "all":
-            return Recipe(layer, keep=names(self.keep), seed=self.seed)
-        patterns = {self.layer: layer}
-        return Recipe(patterns=patterns, keep=names(self.keep), seed=self.seed)
+            return Recipe(layer, keep=every, seed=self.seed)
+        return Recipe(patterns={self.layer: layer}, keep=every, seed=self.seed)
 
 
 def quantized(model: nn.Module, plan: Plan) -> tuple[nn.Module, float]:
@@ -57,34 +58,47 @@ def quantized(model: nn.Module, plan: Plan) -> tuple[nn.Module, float]:
     make of them at each call.
     """
     changed = copy.deepcopy(model)
-    chosen = _chosen(changed, plan)
+    sources, others = _chosen(changed, plan)
+    chosen = {name: changed.get_submodule(name) for name in sources}
     bits = _bits(changed, chosen, plan)
-    for number, module in enumerate(chosen.values()):
-        with torch.no_grad():
-            module.weight.copy_(_weight(module.weight, plan, number))
+    # Each its own: modules may share what they are made of, and draw different bits.
+    made = {
+        name: nn.Parameter(_weight(m.weight.detach(), plan, sources[name]), m.weight.requires_grad)
+        for name, m in chosen.items()
+    }
+    for name, weight in made.items():
+        chosen[name].weight = weight
     turn = Hadamard(plan.hadamard, plan.hadamard_signs) if plan.hadamard else None
-    x = None if plan.activations == "none" else plan.activations
-    w = None if plan.weights == "none" or turn is None else plan.weights
-    lt.convert(changed, plan.recipe(Layer.of(x, w, forward_transform=turn)))
+    w = None if turn is None else saturating(plan.weights)
+    layer = Layer.of(saturating(plan.activations), w, forward_transform=turn)
+    lt.convert(changed, plan.recipe(layer, *others))
     return changed, bits
 
 
-def _chosen(model: nn.Module, plan: Plan) -> dict[str, Any]:
-    """The modules that the plan means, by name. ValueError: none has a matrix of weights."""
-    report = lt.convert(model, plan.recipe(Layer.of(w="bfloat16")))
-    lt.restore(model)
+def _chosen(model: nn.Module, plan: Plan) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    """Seed and stream of the weights of each linear layer and embedding that the plan means, by
+    name, and patterns of what else it would convert, such as norms. ValueError: there are none.
+    """
+    with lt.converted(model, plan.recipe(Layer.of(w="bfloat16"))):
+        states = lt.layers(model)
     places = dict(model.named_modules())
-    found = {row.name: places[row.name] for row in report.rows if row.state == "converted"}
-    found = {n: m for n, m in found.items() if isinstance(m, nn.Linear | nn.Embedding)}
-    if not found:
+    kinds = nn.Linear | nn.Embedding
+    sources = {n: s.source("w") for n, s in states.items() if isinstance(places.get(n), kinds)}
+    if not sources:
         raise ValueError(
             f"layer {plan.layer!r} without keep {plan.keep!r}: no linear layer is left"
         )
-    return found
+    tables = [name for name in sources if isinstance(places[name], nn.Embedding)]
+    if plan.hadamard and tables:
+        raise ValueError(
+            f"hadamard goes before products, and an embedding has no product: "
+            f"name in keep {', '.join(tables)}"
+        )
+    return sources, [_exact(name, places) for name in states if name not in sources]
 
 
-def _weight(w: torch.Tensor, plan: Plan, number: int) -> torch.Tensor:
-    """What becomes of a layer's weights before the model runs."""
+def _weight(w: torch.Tensor, plan: Plan, source: tuple[int, int]) -> torch.Tensor:
+    """What becomes of a layer's weights before the model runs. source: of random bits."""
     most = max(plan.zero_weight, plan.keep_outliers)
     if most > w.numel():
         raise ValueError(f"a layer of {w.numel()} weights has no {most} largest ones")
@@ -92,12 +106,14 @@ def _weight(w: torch.Tensor, plan: Plan, number: int) -> torch.Tensor:
     w = w.clone()
     if plan.zero_weight:
         w.view(-1)[order[plan.zero_weight - 1]] = 0
-    if plan.weights == "none" or plan.hadamard:
+    quantizer = saturating(plan.weights)
+    if quantizer is None or plan.hadamard:
         return w
     held = order[: plan.keep_outliers]
     values = w.view(-1)[held]
     w.view(-1)[held] = 0
-    w = lt.quantize(w, plan.weights, seed=plan.seed, stream=number << 40)
+    seed, stream = source
+    w = lt.quantize(w, quantizer, seed=seed, stream=stream)
     w.view(-1)[held] = values
     return w
 

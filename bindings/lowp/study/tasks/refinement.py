@@ -115,9 +115,14 @@ def _least(errors: Any) -> float:
     return min(known, default=math.inf)
 
 
-@lru_cache(32)
 def system(name: str) -> tuple[Array, Array, float]:
     """The matrix in float32, the exact solution for ones, and the condition number."""
+    return _system(name, _content(name))
+
+
+@lru_cache(32)
+def _system(name: str, _content: str) -> tuple[Array, Array, float]:
+    """content: the digest of the file, which is read anew when it has changed."""
     a = make(name)
     truth = linalg.solve_exactly(a, np.ones(len(a), np.float32))
     return a, truth, float(np.linalg.cond(a.astype(np.float64), np.inf))

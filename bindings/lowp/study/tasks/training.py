@@ -63,11 +63,13 @@ def training(
     CNN: channels), layers (hidden ones), batch, context (bytes of a sequence): its sizes.
 
     recipe: what `lowp.torch.recipes.get` takes, "float32", or a recipe's file. mask: a format
-    e{E}m{M} instead, to which all operands are cut as arXiv 2405.18710 does (recipe fp8_and_back).
+    e{E}m{M} instead, written so, to which all operands are cut as arXiv 2405.18710 does (recipe
+    fp8_and_back).
     x, w, dy: formats of the operands in both products that they take part in; forward_x, forward_w,
     dgrad_dy, dgrad_w, wgrad_x, wgrad_dy: of one product. They, and what follows, are of all linear
     layers and convolutions but those in keep (as in Recipe, between commas: "first:1,last:1") and
-    those that the recipe's patterns name.
+    those that the recipe's patterns name. What is beyond a scalar format's largest value, infinity
+    included, becomes that value, as in masks and blocks; formats of a recipe do as it says.
     rounding: of x and w; gradient_rounding: of dy. gradient_estimator: how derivatives pass x and
     w. scaling: a float32 scale a tensor, found at each call (of a block format a second level) or
     delayed (of a scalar format, from 16 steps). hadamard: length of the runs that both operands of
@@ -79,17 +81,17 @@ def training(
 
     Metrics: loss (held-out data), train_loss (mean of the last 5 % of the steps), accuracy (of
     digits, held-out), diverged (1 where a loss was not finite: the run ends there, losses are then
-    infinite and accuracy NaN), steps (done), parameters, samples (that were seen; of text, bytes),
-    bits (a value, mean over the six operands, scales counted). Series: loss, a step each.
+    infinite and accuracy NaN), steps (done), parameters, body_parameters (without embeddings,
+    positions and the head, as scaling laws count), samples (that were seen; of text, bytes), bits
+    (a value, mean over the six operands, scales counted). Series: loss, a step each.
     ImportError says what to install; ValueError: names, sizes and combinations that there are not.
     """
     try:
-        import torch
+        import torch  # noqa: F401
     except ImportError as error:
         raise ImportError("training needs PyTorch: pip install 'lowp[torch]'") from error
-    from lowp.study.tasks import _loop, _models, _plan
+    from lowp.study.tasks import _loop, _models, _plan, _threads
 
-    torch.set_num_threads(1)
     given = {"x": x, "w": w, "dy": dy, "forward_x": forward_x, "forward_w": forward_w}
     given |= {"dgrad_dy": dgrad_dy, "dgrad_w": dgrad_w, "wgrad_x": wgrad_x, "wgrad_dy": wgrad_dy}
     plan = _plan.base(recipe, mask, keep, seed)
@@ -109,13 +111,15 @@ def training(
         width=width, layers=layers, batch=batch, context=context, learning_rate=learning_rate
     )
     options = _loop.Options(steps, sizes.learning_rate, optimizer, weight_decay, clip_norm)
-    found = _models.problem(model, sizes, seed)
-    losses, metrics = _loop.run(found, plan.replace(layer=layer), options)
+    with _threads.one_thread():
+        found = _models.problem(model, sizes, seed)
+        losses, metrics = _loop.run(found, plan.replace(layer=layer), options)
     done = len(losses)
     metrics |= {
         "train_loss": float(np.mean(losses[-max(1, steps // 20) :])),
         "steps": done,
         "parameters": sum(p.numel() for p in found.model.parameters()),
+        "body_parameters": _models.body_parameters(found.model),
         "samples": done * sizes.batch * sizes.context,
         "bits": _plan.mean_bits(layer),
     }
