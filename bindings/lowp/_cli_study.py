@@ -98,7 +98,9 @@ def check_command(file: StudyFile, as_json: Json = False) -> None:
         "search": found.search.method,
     }
     sizes = ", ".join(f"{name} {size}" for name, size in data["axes"].items())
-    text = f"{data['name']}: {data['configurations']} configurations of {data['task']} ({sizes})"
+    plural = "" if data["configurations"] == 1 else "s"
+    what = f"configuration{plural} of {data['task']} ({sizes})"
+    text = f"{data['name']}: {data['configurations']} {what}"
     show(lambda: data, lambda: Text(text), as_json)
 
 
@@ -140,7 +142,7 @@ def show_command(
     best: Annotated[int, typer.Option(min=0, help="Rows of the table.")] = 20,
     as_json: Json = False,
 ) -> None:
-    """The best configurations of a study, by its objective, and the failed ones."""
+    """The best configurations of a study, by its objective, and the failed ones; as JSON all."""
     from lowp import study
 
     store = study.open(folder)

@@ -155,7 +155,7 @@ def test_constraints_that_mean_nothing_are_refused(text: str, problem: str) -> N
         ({"axes": {"y": [1.5]}}, ("axes", "y"), "expected an integer; got 1.5"),
         ({"axes": {"y": [True]}}, ("axes", "y"), "expected an integer; got True"),
         ({"settings": {"y": "2"}}, ("settings", "y"), "expected an integer; got '2'"),
-        ({"derive": {"y": "{z}"}}, ("derive", "y"), "expected one of x; got 'z'"),
+        ({"derive": {"y": "{z}"}}, ("derive", "y"), "asks for 'z', which is no axis; the axes are"),
         ({"task": "eror"}, ("task",), "did you mean 'error'"),
         ({"task": "no_such_module:f"}, ("task",), "No module named 'no_such_module'"),
         ({"task": "study_tasks:f"}, ("task",), "has no function 'f'"),

@@ -391,6 +391,75 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
         study.open(tmp_path / "o").rows()
 
 
+def test_files_are_told_from_the_folder_of_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    np.save(tmp_path / "w.npy", np.eye(4, dtype=np.float32))
+    (tmp_path / "s.toml").write_text(
+        'task = "error"\n[settings]\ndata = "w.npy"\n[axes]\nformat = "e4m3"\n'
+    )
+    (tmp_path / "else").mkdir()
+    monkeypatch.chdir(tmp_path / "else")
+    for workers in (1, 2):
+        store = study.load("../s.toml").run(f"o{workers}", workers=workers)
+        assert store.count() == {"done": 1}
+    (tmp_path / "w.npy").unlink()
+    with pytest.raises(ValueError, match=r"s.toml, line 3: settings.data: .*w.npy"):
+        study.load("../s.toml")
+
+
+def test_a_folder_holds_one_study(tmp_path: Path) -> None:
+    s = Study(study_tasks.square, {"x": [0.1]}, name="one")
+    s.run(tmp_path / "o")
+    with pytest.raises(ValueError, match="holds the study 'one' of study_tasks:square; this"):
+        s.replace(name="two").run(tmp_path / "o")
+
+
+def test_a_study_of_a_script_says_how_to_go_on(tmp_path: Path) -> None:
+    s = Study("__main__:gone", {"x": [1]})
+    with pytest.raises(StudyError, match="is of a script or a notebook: run that again"):
+        s.check()
+
+
+def test_a_change_of_what_a_module_imports_from_beside_it_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "from helper import factor\n\ndef f(*, x: int) -> dict[str, float]:\n"
+        "    return {'loss': x * factor()}\n"
+    )
+    for factor in (1.0, 10.0):
+        (tmp_path / "helper.py").write_text(f"def factor():\n    return {factor}\n")
+        for workers in (1, 2):
+            s = Study("own:f", {"x": [1, 2]}, folder=str(tmp_path))
+            store = s.run(tmp_path / f"o{workers}", workers=workers)
+            assert losses(store) == [factor, 2 * factor]
+
+
+def test_a_cost_model_that_fails_or_gives_no_dict_is_told() -> None:
+    def fails(x: str, w: str, accumulator: str) -> dict[str, float]:
+        raise RuntimeError("no price")
+
+    def number(x: str, w: str, accumulator: str) -> float:
+        return 3.0
+
+    def known(x: str, w: str, accumulator: str) -> dict[str, float]:
+        return {"bits": 3.0}
+
+    for model, problem in (
+        (fails, "it fails for e4m3, e4m3: RuntimeError: no price"),
+        (number, "expected a dict of numbers"),
+        (known, "none called bits"),
+    ):
+        s = Study(study_tasks.formats, {"w": ["e4m3"]}, cost={"model": model})
+        with pytest.raises(StudyError, match=problem) as caught:
+            s.check()
+        assert caught.value.keys == ("cost", "model")
+
+
+def test_a_count_alone_is_integers(tmp_path: Path) -> None:
+    s = Study(study_tasks.square, {"x": [0.5], "seed": "{0..3}"})
+    assert [c.axes["seed"] for c in s.grid()] == [0, 1, 2, 3]
+
+
 def test_a_study_without_a_name_has_that_of_its_file(tmp_path: Path) -> None:
     (tmp_path / "own_errors.toml").write_text('task = "error"\n[axes]\nformat = "e4m3"\n')
     assert study.load(tmp_path / "own_errors.toml").name == "own_errors"

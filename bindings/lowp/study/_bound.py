@@ -42,7 +42,8 @@ class Bound:
         self._checked: dict[Any, Any] = {}
         self._prints: dict[Any, str] = {}
         self._known_facts: dict[Any, dict[str, Any]] = {}
-        self.fixed = self._fixed()
+        with tasks.inside(study.folder):
+            self.fixed = self._fixed()
         self._check_axes()
         self.operands = self._operands()
         self.constraints = [self._constraint(text) for text in study.constraints]
@@ -66,7 +67,10 @@ class Bound:
             self.parameter(name, ["derive", name])
             for word in template_fields(text):
                 if word not in study.axis_names:
-                    problem = f"{text!r} asks for {not_one_of(study.axis_names, word)}"
+                    known = hint(
+                        study.axis_names, word, f"; the axes are {', '.join(study.axis_names)}"
+                    )
+                    problem = f"{text!r} asks for {word!r}, which is no axis{known}"
                     raise StudyError(["derive", name], problem)
         used = {word for text in study.derive.values() for word in template_fields(text)}
         for place, table in enumerate(study.axes):
@@ -81,9 +85,9 @@ class Bound:
                 if name not in self.fixed and name not in table and name not in made:
                     problem = f"the task {study.task_name!r} needs {name!r}: an axis or a setting"
                     raise StudyError(["axes"], problem, place)
-        known = {*study.axis_names, *self.parameters, "seed"}
+        repeated = {*study.axis_names, *self.parameters, "seed"}
         for name in study.replicates:
-            if name not in known:
+            if name not in repeated:
                 raise StudyError(["replicates"], not_one_of(study.axis_names, name))
 
     def _operands(self) -> tuple[str, ...]:
@@ -150,6 +154,11 @@ class Bound:
 
     def grid(self) -> Iterator[Configuration]:
         """See Study.grid."""
+        with tasks.inside(self.study.folder):
+            found = list(self._grid())
+        yield from found
+
+    def _grid(self) -> Iterator[Configuration]:
         number, seen = 0, set()
         for place in range(len(self.study.axes)):
             lists = {}
@@ -157,7 +166,7 @@ class Bound:
                 with at(["axes", name]):
                     lists[name] = values.values() if isinstance(values, Range) else values
             for axes in products(lists):
-                found = self.configuration(axes, number, place)
+                found = self._configuration(axes, number, place)
                 if found is not None and found.hash not in seen:
                     seen.add(found.hash)
                     number += 1
@@ -170,6 +179,12 @@ class Bound:
 
         StudyError: a value that the task does not take, as a format that is impossible.
         """
+        with tasks.inside(self.study.folder):
+            return self._configuration(axes, number, place)
+
+    def _configuration(
+        self, axes: Mapping[str, Any], number: int, place: int
+    ) -> Configuration | None:
         derived = _derived(self.study.derive, axes)
         names = {**self.fixed, **axes, **derived}
         if not self._allowed(names, of_facts=False):
@@ -182,7 +197,10 @@ class Bound:
             for name, value in derived.items():
                 arguments[name] = self.value(name, value, ["derive", name])
         except StudyError as error:
-            raise StudyError(error.keys, error.problem, place) from error
+            in_templates = {w for text in self.study.derive.values() for w in template_fields(text)}
+            is_both = error.keys[0] == "axes" and error.keys[-1] in in_templates
+            more = "; it is a parameter of the task: rename it if only derive needs it"
+            raise StudyError(error.keys, error.problem + more * is_both, place) from error
         facts = self._facts(arguments)
         if not self._allowed({**names, **facts, **arguments}, of_facts=True):
             return None
@@ -232,7 +250,18 @@ class Bound:
         if model == "proxies":
             return facts | cost.proxies(x, w, accumulator)
         with at(["cost", "model"]):
-            found = tasks.resolve(model, self.study.folder)(x, w, accumulator)
+            function = tasks.resolve(model, self.study.folder)
+            try:
+                found = function(x, w, accumulator)
+            except Exception as error:
+                raise ValueError(
+                    f"it fails for {x}, {w}: {type(error).__name__}: {error}"
+                ) from error
+            if not isinstance(found, Mapping) or {*facts} & {*found}:
+                names = ", ".join(facts)
+                raise ValueError(
+                    f"expected a dict of numbers, none called {names}; got {found!r:.80}"
+                )
             return facts | {name: float(value) for name, value in found.items()}
 
     # ---- hashes ----------------------------------------------------------------------------------
@@ -243,7 +272,9 @@ class Bound:
             kind = self.parameters[name].kind
             if kind is not None and kind.fingerprint is not None:
                 if (name, value) not in self._prints:
-                    self._prints[name, value] = kind.fingerprint(value)
+                    table = "settings" if name in self.study.settings else "axes"
+                    with at([table, name]):
+                        self._prints[name, value] = kind.fingerprint(value)
                 content.append([name, self._prints[name, value]])
         text = json.dumps([*self.identity, sorted(arguments.items()), sorted(content)])
         return hashlib.sha256(text.encode()).hexdigest()[:24]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pickle
+import shutil
 import sys
 import threading
 import time
@@ -71,7 +72,7 @@ def execute(
             )
         # bytes were made by the process that asks
         named = pickle.loads(task) if isinstance(task, bytes) else task
-        with _TURN, _as_before(), _one_thread():
+        with _TURN, tasks.inside(folder), _one_thread():
             found = tasks.resolve(named, folder)(**arguments)
         metrics, series = _checked(found)
         return Outcome(metrics, series, time.perf_counter() - start)
@@ -107,16 +108,6 @@ def _number(name: Any, value: Any) -> float:
     if not is_number or (isinstance(value, int | np.integer) and int(float(value)) != int(value)):
         raise TypeError(f"the metric {name!r} must be a number of float64; got {value!r:.80}")
     return float(value)
-
-
-@contextlib.contextmanager
-def _as_before() -> Iterator[None]:
-    """The same folder after a task as before it."""
-    folder = Path.cwd()
-    try:
-        yield
-    finally:
-        os.chdir(folder)
 
 
 @contextlib.contextmanager
@@ -225,6 +216,8 @@ def _dask(
             cluster = LocalCluster(n_workers=workers, **{**given, **options})
             client = stack.enter_context(Client(stack.enter_context(cluster)))
         elif scheduler == "slurm":
+            if shutil.which("sbatch") is None:
+                raise ValueError("there is no sbatch here: run where Slurm's jobs are sent from")
             try:
                 from dask_jobqueue import SLURMCluster
             except ModuleNotFoundError as error:
@@ -236,7 +229,10 @@ def _dask(
             try:
                 client = stack.enter_context(Client(scheduler, timeout=_CONNECT))
             except (OSError, ValueError) as error:
-                raise ValueError(f"no Dask scheduler at {scheduler!r}: {error}") from error
+                raise ValueError(
+                    f"no Dask scheduler at {scheduler!r} ({error}); give an address such as "
+                    "tcp://host:8786, 'local' or 'slurm'"
+                ) from error
         yield client.get_executor(pure=False, retries=0), max(workers, len(client.ncores()))
 
 

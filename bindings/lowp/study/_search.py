@@ -42,7 +42,9 @@ def size_of(study: Study) -> int:
         _check_values(study)
     if study.search.method == "optuna":
         places = range(len(study.axes))
-        return study.search.count * max(len(_replicas(study, place)) for place in places)
+        rungs = len(study.axes[0][study.search.budget]) if study.search.budget else 1
+        most = max(len(_replicas(study, place)) for place in places)
+        return study.search.count * most * rungs
     plan, count = plan_of(study), 0
     try:
         batch = next(plan)
@@ -52,7 +54,8 @@ def size_of(study: Study) -> int:
     except StopIteration:
         pass
     if count == 0:
-        raise StudyError(["constraints"], "no configuration is left")
+        listed = ", ".join(map(repr, study.constraints))
+        raise StudyError(["constraints"], f"no configuration is left by {listed}")
     return count
 
 

@@ -128,6 +128,8 @@ class Range:
 def axis_values(given: Any) -> list[Any] | Range:
     """What an axis holds: a list's values with patterns expanded, or a range. ValueError.
 
+    A text that is a count alone, "{0..3}", is integers.
+
     given: a list, one value, or a mapping with the fields of Range. Values that repeat count once.
     """
     if isinstance(given, Range):
@@ -145,7 +147,8 @@ def axis_values(given: Any) -> list[Any] | Range:
     values: list[Any] = []
     for value in given:
         if isinstance(value, str):
-            values += expand(value)
+            names = expand(value)
+            values += map(int, names) if _CHOICE.fullmatch(value) and ".." in value else names
         elif isinstance(value, bool | int | float):
             values.append(value)
         else:
@@ -174,7 +177,9 @@ class Constraint:
         try:
             tree = ast.parse(self.text, mode="eval")
         except (SyntaxError, ValueError) as error:
-            raise ValueError(f"{text!r} is no expression: {error}") from error
+            says = error.msg if isinstance(error, SyntaxError) else str(error)
+            hint = "; == compares" if re.search(r"[^<>=!]=[^=]", text) else ""
+            raise ValueError(f"{text!r} is no expression: {says}{hint}") from error
         called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         #: What it asks for.
         self.names = {

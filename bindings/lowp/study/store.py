@@ -128,6 +128,7 @@ class Store:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise ValueError(f"{self.path}: another run is adding to this study") from error
+            self._check_same()
             part = self._file.with_suffix(".part")
             part.write_text(to_toml(self.study), encoding="utf-8")
             part.replace(self._file)
@@ -141,6 +142,19 @@ class Store:
                 yield
             finally:  # a process that a task forked has the file open, too
                 fcntl.flock(lock, fcntl.LOCK_UN)
+
+    def _check_same(self) -> None:
+        """Refuse a folder that holds another study. ValueError."""
+        if not self._file.is_file():
+            return
+        held = tomllib.loads(self._file.read_text(encoding="utf-8"))
+        ours = self.study.name, self.study.task_name
+        theirs = held.get("name", ours[0]), held.get("task")
+        if theirs != ours:
+            raise ValueError(
+                f"{self.path}: holds the study {theirs[0]!r} of {theirs[1]}; this is {ours[0]!r} "
+                f"of {ours[1]}: choose another folder (--out)"
+            )
 
     def add(self, configuration: Configuration, outcome: Outcome) -> None:
         """Write what came of a configuration, in place of what came of it before."""

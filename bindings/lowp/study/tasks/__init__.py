@@ -6,10 +6,13 @@ its task is used, so that measuring errors needs no PyTorch.
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import inspect
+import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 from functools import lru_cache
 from importlib import import_module
@@ -31,6 +34,20 @@ NAMES = {
 }
 
 
+@contextmanager
+def inside(folder: str) -> Iterator[None]:
+    """In the folder of a study's file, where it has one here: names of files are told from there;
+    and in the same folder after it as before.
+    """
+    before = Path.cwd()
+    try:
+        if folder and Path(folder).is_dir():
+            os.chdir(folder)
+        yield
+    finally:
+        os.chdir(before)
+
+
 def resolve(task: str | Task, folder: str = "") -> Task:
     """The function of a task: its name, "module:function", or itself.
 
@@ -49,6 +66,8 @@ def resolve(task: str | Task, folder: str = "") -> Task:
         found: Task = getattr(import_module(f"lowp.study.tasks.{task}"), task)
         return found
     name, _, function = task.partition(":")
+    if name == "__main__" and not hasattr(sys.modules[name], function):
+        raise ValueError(f"task {task!r} is of a script or a notebook: run that again to go on")
     module = _module(task, name, folder)
     found = getattr(module, function, None)  # type: ignore[assignment]
     if not isinstance(found, FunctionType):
@@ -59,30 +78,46 @@ def resolve(task: str | Task, folder: str = "") -> Task:
 
 
 def _module(task: str, name: str, folder: str) -> ModuleType:
-    path = Path(folder or ".") / f"{name}.py"
+    path = Path(folder or ".").resolve() / f"{name}.py"
     try:
         if folder and path.is_file():
-            return _of_file(path.resolve(), path.read_bytes())
+            return _of_files(path, tuple((p, p.read_bytes()) for p in _files(path)))
         return import_module(name)
     except Exception as error:
         raise ValueError(f"task {task!r}: {type(error).__name__}: {error}") from error
 
 
+def _files(path: Path) -> list[Path]:
+    """A module's file and those beside it that it imports, one after the other."""
+    found = [path]
+    for file in found:
+        for node in ast.walk(ast.parse(file.read_bytes())):
+            names = [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = [node.module]
+            beside = [path.parent / f"{name.partition('.')[0]}.py" for name in names]
+            found += [p for p in dict.fromkeys(beside) if p.is_file() and p not in found]
+    return found
+
+
 @lru_cache(32)
-def _of_file(path: Path, content: bytes) -> ModuleType:
-    """The module of a file's content, apart from others of its name: it is called name@digest."""
+def _of_files(path: Path, contents: tuple[tuple[Path, bytes], ...]) -> ModuleType:
+    """The module of files' contents, apart from others of its name: it is called name@digest."""
     if str(path.parent) not in sys.path:
-        sys.path.insert(0, str(path.parent))  # for what it imports from beside it
-    unique = f"{path.stem}@{hashlib.sha256(content).hexdigest()[:12]}"
+        sys.path.insert(0, str(path.parent))
+    for file, _ in contents[1:]:  # read anew, too
+        sys.modules.pop(file.stem, None)
+    digest = hashlib.sha256(b"\0".join(content for _, content in contents)).hexdigest()[:12]
+    unique = f"{path.stem}@{digest}"
     spec = spec_from_file_location(unique, path)
     assert spec is not None
-    assert spec.loader is not None
     module = sys.modules[unique] = module_from_spec(spec)
     try:
-        exec(compile(content, path, "exec"), vars(module))
+        exec(compile(contents[0][1], path, "exec"), vars(module))
     except BaseException:
         del sys.modules[unique]
         raise
+    vars(module)["__files__"] = tuple(file for file, _ in contents)
     return module
 
 
@@ -103,16 +138,21 @@ def portable(task: str | Task, folder: str) -> str | bytes:
     if "@" not in (function.__module__ or ""):
         return bytes(cloudpickle.dumps(function))
     module = sys.modules[function.__module__]
-    cloudpickle.register_pickle_by_value(module)
+    beside = [sys.modules.get(file.stem) for file in vars(module)["__files__"][1:]]
+    own = [m for m in (module, *beside) if m is not None]
+    for m in own:
+        cloudpickle.register_pickle_by_value(m)
     try:
         return bytes(cloudpickle.dumps(function))
     finally:
-        cloudpickle.unregister_pickle_by_value(module)
+        for m in own:
+            cloudpickle.unregister_pickle_by_value(m)
 
 
 def digest(task: str | Task, function: Task) -> str:
     """What else than its name a task's results depend on: of own functions, their source, or the
-    whole file beside the study's, defaults, and what they close over.
+    whole file beside the study's with those that it imports from there, defaults, and what they
+    close over.
 
     Those of the library change with its version. Of other modules that they call nothing is seen.
     """
