@@ -139,10 +139,15 @@ def tasks_command(
 @guarded
 def show_command(
     folder: Folder,
-    best: Annotated[int, typer.Option(min=0, help="Rows of the table.")] = 20,
+    best: Annotated[
+        int,
+        typer.Option(min=0, help="Rows of the table, shared among scenarios, one each at least."),
+    ] = 20,
     as_json: Json = False,
 ) -> None:
-    """The best configurations of a study, by its objective, and the failed ones; as JSON all."""
+    """The best configurations of a study, by its objective, replicates averaged, each scenario its
+    own, and the failed ones; as JSON all rows.
+    """
     from lowp import study
 
     store = study.open(folder)
@@ -291,27 +296,56 @@ def _progress(asked: Any, tally: dict[str, int]) -> Iterator[Any]:
 
 
 def _results(store: Any, count: int) -> RenderableType:
-    """A table of the best rows, and the errors of those that failed."""
-    rows = store.rows()
-    good = [row for row in rows if row["status"] == "done"]
-    bad = [row for row in rows if row["status"] == "failed"]
+    """A table of the best configurations, of each scenario its own, and the errors of those that
+    failed.
+    """
+    from lowp.study._summary import summary
+
     shown: list[RenderableType] = []
-    if good and count:
-        objective, sign = store.objective, 1 if store.study.goal == "minimize" else -1
-        good.sort(key=lambda row: _order(sign * row.get(objective, math.nan)))
-        axes = list(store.study.axis_names)
-        chosen = [m for m in store.metrics if m not in (objective, "bits", *axes)][:5]
-        names = [*axes, objective, *(["bits"] if "bits" in good[0] else []), *chosen]
-        table = [[_cell(row.get(name, "")) for name in names] for row in good[:count]]
-        shown.append(_cli_show.table(None, names, table, left=len(axes)))
-        if len(good) > count:
-            shown.append(Text(f"the best {count} of {len(good)} by {objective}"))
+    found = summary(store)
+    if len(found.configurations) and count:
+        shown += _best(found, count)
+    bad = [row for row in store.rows() if row["status"] == "failed"]
     for row in bad[:5]:
         axes_text = ", ".join(str(row[name]) for name in store.study.axis_names if name in row)
         shown.append(Text(f"failed: {axes_text}: {row['error'].splitlines()[0]}"))
     if len(bad) > 5:
         shown.append(Text(f"and {len(bad) - 5} more that failed"))
     return Group(*shown) if shown else Text("nothing is done yet")
+
+
+def _best(found: Any, count: int) -> list[RenderableType]:
+    """The table, scenarios first, and what it is of; count: its rows, one a scenario at least."""
+    from lowp.study._scenarios import scenarios
+
+    parts = [scenario.summary for scenario in scenarios(found)] or [found]
+    each = -(-count // len(parts))
+    # What is one value, or one within every scenario, tells nothing apart.
+    varying = [n for n in found.axes if any(n in part.axes for part in parts)]
+    axes = [*found.scenarios, *varying] or list(found.constants)
+    bits = ["bits"] if "bits" in found.configurations and found.objective != "bits" else []
+    metrics = [m for m in found.metrics if m not in (found.objective, "bits", *axes)]
+    metrics = metrics[: min(5, max(10 - len(axes), 1))]
+    numbers = [n for n in (found.objective, *bits, *metrics) if n in found.configurations]
+    rows = [
+        [*(_cell(row.get(n, found.constants.get(n))) for n in axes),
+         *(_mean(row[n], row[f"{n}.spread"]) for n in numbers)]
+        for part in parts for row in part.configurations.head(each).to_dict("records")
+    ]  # fmt: skip
+    shown: list[RenderableType] = [_cli_show.table(None, [*axes, *numbers], rows, left=len(axes))]
+    total = len(found.configurations)
+    if len(parts) > 1:
+        of = f"each of {len(parts)} scenarios, of {total} configurations,"
+        shown.append(Text(f"the best {each} of {of} by {found.objective}"))
+    elif total > count:
+        shown.append(Text(f"the best {count} of {total} by {found.objective}"))
+    if found.replicates:
+        shown.append(Text(f"mean ± half of the range over {', '.join(found.replicates)}"))
+    return shown
+
+
+def _mean(value: float, spread: float) -> str:
+    return f"{_cell(value)} ± {spread:.2g}" if math.isfinite(value) and spread > 0 else _cell(value)
 
 
 def _comparison_data(found: Any) -> dict[str, Any]:
@@ -337,11 +371,9 @@ def _comparison(found: Any, worst: int) -> RenderableType:
     return Group(*shown)
 
 
-def _order(value: float) -> tuple[bool, float]:
-    return not math.isfinite(value), value if value == value else 0.0
-
-
 def _cell(value: Any) -> str:
+    if value is None:
+        return ""
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 

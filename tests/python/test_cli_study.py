@@ -105,6 +105,26 @@ def test_show_and_export_give_every_row(folder: Path) -> None:
     assert len((folder / "rows.csv").read_text().splitlines()) == 7
 
 
+def test_show_has_the_best_of_each_scenario_and_averages_replicates(folder: Path) -> None:
+    text = ERRORS.replace("errors", "cases").replace(
+        "[settings]", 'scenarios = ["data"]\n[settings]'
+    )
+    (folder / "cases.toml").write_text(text + "seed = [0, 1]\n")
+    out = run("run", "cases.toml", "--workers", "1")[1]
+    assert out.splitlines()[1].split()[:2] == ["data", "format"]
+    out = run("show", "cases.study", "--best", "2")[1]
+    table = [line.split() for line in out.splitlines()[3:5]]
+    assert [row[:2] for row in table] == [["gaussian", "e4m3"], ["laplace", "e4m3"]]
+    assert "the best 1 of each of 2 scenarios, of 6 configurations, by" in out
+    assert "mean ± half of the range over seed" in out
+    frame = study.open(folder / "cases.study").frame()
+    best = frame[(frame["format"] == "e4m3") & (frame["data"] == "gaussian")]
+    objective = study.open(folder / "cases.study").objective
+    mean, spread = best[objective].mean(), (best[objective].max() - best[objective].min()) / 2
+    assert table[0][2:5] == [f"{mean:.4g}", "±", f"{spread:.2g}"]
+    assert len(json.loads(run("show", "cases.study", "--json")[1])) == 12
+
+
 def test_failures_are_listed_and_the_exit_code_says_so(folder: Path) -> None:
     code, out, _ = run("run", "fails.toml", "--workers", "1")
     assert code == 1

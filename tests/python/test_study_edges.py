@@ -59,6 +59,9 @@ def test_an_axis_is_what_was_asked_for_and_a_metric_what_was_measured(tmp_path: 
     ("fields", "key", "problem"),
     [
         ({"replicates": ["sede"]}, "replicates", "got 'sede'"),
+        ({"scenarios": ["y"]}, "scenarios", "got 'y'"),
+        ({"scenarios": "x"}, "scenarios", "expected a list of texts; got 'x'"),
+        ({"scenarios": ["x"], "replicates": ["x"]}, "scenarios", "'x' is in replicates, too"),
         ({"settings": {"x": 1.0}}, "axes.x", "'x' is in settings, too"),
         ({"derive": {"y": "{x}"}, "axes": {"x": [1], "y": [2]}}, "axes.y", "is in derive, too"),
         ({"derive": {"y": 5}}, "derive.y", "expected a text; got 5"),

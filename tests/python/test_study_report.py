@@ -26,6 +26,7 @@ from lowp.study._effects import decompose, effects
 from lowp.study._figures_effects import settings_of_layers
 from lowp.study._figures_front import front_of
 from lowp.study._report import report
+from lowp.study._scenarios import overall, scenarios
 from lowp.study._summary import number, short, summary
 
 Rows = Sequence[Mapping[str, Any]]
@@ -39,7 +40,7 @@ class Rehearsal:
     def __init__(
         self, path: Path, rows: Rows, axes: Sequence[str], metrics: Sequence[str] = ("loss",),
         series: Mapping[int, Mapping[str, Any]] | None = None, name: str = "rehearsal",
-        goal: str = "minimize", toml: str = "",
+        goal: str = "minimize", toml: str = "", scenarios: Sequence[str] = (),
     ) -> None:  # fmt: skip
         path.mkdir(parents=True, exist_ok=True)
         (path / "study.toml").write_text(toml, encoding="utf-8")
@@ -48,6 +49,7 @@ class Rehearsal:
         self.study = SimpleNamespace(
             name=name, task_name="error", axis_names=tuple(axes), settings={}, derive={},
             constraints=(), metrics=(), objective=None, goal=goal, replicates=("seed",),
+            scenarios=tuple(scenarios),
         )  # fmt: skip
 
     def frame(self) -> pd.DataFrame:
@@ -276,8 +278,89 @@ def test_a_level_has_its_mean_and_says_what_is_not_finite(tmp_path: Path) -> Non
     rows = [{"a": a, "b": b, "loss": x} for a, b, x in
             (("p", 1, 1.0), ("p", 2, 3.0), ("q", 1, np.inf), ("q", 2, 5.0))]  # fmt: skip
     p, q = effects(summary(Rehearsal(tmp_path, rows, ("a", "b"))))["a"]
-    assert (p.name, p.mean, p.count, p.missing) == ("p", 2.0, 2, 0)
-    assert (q.name, q.mean, q.count, q.missing) == ("q", 5.0, 1, 1)
+    assert (p.name, p.median, p.count, p.missing) == ("p", 2.0, 2, 0)
+    assert (q.name, q.median, q.count, q.missing) == ("q", 5.0, 1, 1)
+
+
+@pytest.mark.parametrize("log", [False, True])
+def test_a_dot_of_an_effect_lies_within_its_bar(log: bool, tmp_path: Path) -> None:
+    # Nineteen of twenty are equal: either mean is beyond their 90th percentile.
+    losses = [1.0] * 19 + [1e6 if log else 50.0]
+    rows = [{"a": a, "b": b, "loss": x} for a in "pq" for b, x in enumerate(losses)]
+    found = summary(Rehearsal(tmp_path, rows, ("a", "b")))
+    assert found.log == log
+    for level in effects(found)["a"]:
+        assert level.low <= level.median <= level.high
+
+
+# ---- scenarios -----------------------------------------------------------------------------------
+
+
+def under_conditions(path: Path, names: Sequence[str] = ("easy", "hard")) -> Rehearsal:
+    """Formats under conditions: "b" is the best but where it is easy, "d" ran there alone."""
+    losses = {"a": (1e-6, 3.0, 0.9), "b": (2e-6, 1.0, 0.5), "c": (3e-6, 2.0, np.nan)}
+    rows = [
+        {"format": f, "data": name, "steps": 100 * (k + 1), "bits": 4.0 + ord(f) - ord("a"),
+         "exponent_bits": 2 + "abc".index(f) % 2, "mantissa_bits": "abc".index(f),
+         "loss": x[min(k, 2)]}
+        for f, x in losses.items() for k, name in enumerate(names)
+    ]  # fmt: skip
+    rows.append({"format": "d", "data": names[0], "steps": 100, "bits": 7.0, "loss": 1e-9})
+    return Rehearsal(path, rows, ("format", "data", "steps"), scenarios=["data"])
+
+
+def test_each_scenario_has_its_front_and_its_best(tmp_path: Path) -> None:
+    store = under_conditions(tmp_path)
+    found = summary(store)
+    parts = scenarios(found)
+    assert [part.name for part in parts] == ["easy", "hard"]
+    assert [part.summary.axes for part in parts] == [("format",)] * 2
+    assert [part.summary.label(0) for part in parts] == ["d", "b"]
+    text = page(store)
+    assert {"front-1-bits", "front-2-bits", "shares"} <= set(shown(text))
+    assert "front-bits" not in shown(text)
+    store.study.scenarios = ()
+    assert scenarios(summary(store)) == []
+    assert "front-bits" in shown(page(store))
+
+
+def test_the_headline_is_the_lowest_mean_rank_of_what_ran_in_all_scenarios(tmp_path: Path) -> None:
+    found = summary(under_conditions(tmp_path, ("easy", "hard", "odd")))
+    best = overall(found, scenarios(found))
+    assert best is not None
+    assert (best.label, best.choices, best.values) == ("b", 3, [2e-6, 1.0, 0.5])
+    assert best.rank == pytest.approx((2 + 1 + 1) / 3)
+    text = page(under_conditions(tmp_path, ("easy", "hard", "odd")))
+    assert "lowest mean rank over 3 scenarios" in text
+    assert "1.33 of 3" in text
+
+
+def test_ranks_go_by_the_goal_share_places_and_put_what_is_not_finite_last(tmp_path: Path) -> None:
+    losses = {"a": (1.0, np.inf), "b": (1.0, 3.0), "c": (0.5, 4.0)}
+    rows = [{"format": f, "n": n, "loss": x[n]} for f, x in losses.items() for n in (0, 1)]
+    for goal, name, rank in (("minimize", "c", 1.5), ("maximize", "b", 1.75)):
+        store = Rehearsal(tmp_path, rows, ("format", "n"), scenarios=["n"], goal=goal)
+        found = summary(store)
+        assert {part.name for part in scenarios(found)} == {"n=0", "n=1"}
+        best = overall(found, scenarios(found))
+        assert best is not None
+        assert (best.label, best.rank) == (name, rank)
+
+
+def test_of_many_scenarios_six_are_drawn_and_the_page_says_so(tmp_path: Path) -> None:
+    text = page(under_conditions(tmp_path, [f"case {k}" for k in range(9)]))
+    fronts = [name for name in shown(text) if name.startswith("front-")]
+    assert fronts == [f"front-{k}-bits" for k in range(1, 7)]
+    assert "Drawn: 6 of 9, those of most rows, of equals the first." in text
+    assert "case 8</td>" in text
+
+
+def test_scenarios_without_a_common_choice_have_no_headline(tmp_path: Path) -> None:
+    pairs = (("a", "p"), ("b", "p"), ("c", "q"), ("d", "q"))
+    rows = [{"format": f, "data": d, "loss": x, "bits": 3.0 + x} for x, (f, d) in enumerate(pairs)]
+    store = Rehearsal(tmp_path, rows, ("format", "data"), scenarios=["data"])
+    assert overall(summary(store), scenarios(summary(store))) is None
+    assert "no choice ran in all of them" in page(store)
 
 
 def test_layers_are_shown_by_setting(tmp_path: Path) -> None:

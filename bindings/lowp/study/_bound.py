@@ -89,6 +89,11 @@ class Bound:
         for name in study.replicates:
             if name not in repeated:
                 raise StudyError(["replicates"], not_one_of(study.axis_names, name))
+        for name in study.scenarios:
+            if name not in study.axis_names:
+                raise StudyError(["scenarios"], not_one_of(study.axis_names, name))
+            if name in study.replicates:
+                raise StudyError(["scenarios"], f"{name!r} is in replicates, too")
 
     def _operands(self) -> tuple[str, ...]:
         """The parameters whose formats count."""

@@ -1,4 +1,4 @@
-"""How much each axis matters: means of its levels, and a decomposition of the sum of squares."""
+"""How much each axis matters: medians of its levels, and a decomposition of the sum of squares."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lowp.study._summary import Summary, centre, number, plain
+from lowp.study._summary import Summary, number, plain, quantiles
 
 __all__ = ["Decomposition", "Level", "codes_of", "decompose", "effects"]
 
@@ -21,14 +21,15 @@ _SWEEPS, _CONVERGED = 200, 1e-13
 
 @dataclass(frozen=True)
 class Level:
-    """An axis' level: the mean of the objective, its 10th and 90th percentile over the rest.
+    """An axis' level: the median of the objective, its 10th and 90th percentile over the rest.
 
-    Of finite objectives alone; `missing` counts the others. Where the objective spans decades the
-    mean is the geometric one. NaN where no objective is finite.
+    Of finite objectives alone; `missing` counts the others. All three are quantiles: a mean could
+    lie outside the other two. Where the objective spans decades they are between its logarithms.
+    NaN where no objective is finite.
     """
 
     name: str
-    mean: float
+    median: float
     low: float
     high: float
     count: int
@@ -98,9 +99,8 @@ def _level(summary: Summary, name: str, chosen: NDArray[np.bool_]) -> Level:
     missing = int(chosen.sum()) - values.size
     if not values.size:
         return Level(name, np.nan, np.nan, np.nan, 0, missing)
-    low, high = np.quantile(values, (0.1, 0.9))
-    mean = centre(values, log=summary.log)
-    return Level(name, mean, float(low), float(high), values.size, missing)
+    low, median, high = map(float, quantiles(values, (0.1, 0.5, 0.9), log=summary.log))
+    return Level(name, median, low, high, values.size, missing)
 
 
 def decompose(summary: Summary) -> Decomposition | None:

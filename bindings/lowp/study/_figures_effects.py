@@ -1,4 +1,4 @@
-"""Bars of effects: means of levels, shares of the sum of squares, the strongest pair, layers."""
+"""Bars of effects: medians of levels, shares of the sum of squares, the strongest pair, layers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lowp.study._figures import (
     picture,
     scale,
 )
-from lowp.study._summary import Summary, centre, label, short, words
+from lowp.study._summary import Summary, centre, label, quantiles, short, words
 
 __all__ = ["interaction", "layers", "level_bars", "settings_of_layers", "shares"]
 
@@ -41,8 +41,8 @@ def level_bars(summary: Summary, axis_name: str, found: list[Level], place: int)
 def layers(summary: Summary, found: list[Level]) -> Picture:
     """The sensitivity of layers, in the order of the study; at most 60, the worst ones.
 
-    A dot a setting of the other axes where there are few of those, means over them otherwise. "all"
-    is no layer.
+    A dot a setting of the other axes where there are few of those, medians over them otherwise.
+    "all" is no layer.
     """
     found = [level for level in found if level.name != "all"] or found
     worst = _ranked(summary, found)[-_MOST_LAYERS:]
@@ -79,9 +79,9 @@ def settings_of_layers(summary: Summary, names: list[str]) -> dict[str, NDArray[
 
 
 def _ranked(summary: Summary, found: list[Level]) -> list[Level]:
-    """The best means first, levels without one last."""
+    """The best medians first, levels without one last."""
     sign = -1 if summary.goal == "maximize" else 1
-    return sorted(found, key=lambda v: (np.isnan(v.mean), sign * v.mean))
+    return sorted(found, key=lambda v: (np.isnan(v.median), sign * v.median))
 
 
 def _dots(
@@ -93,7 +93,7 @@ def _dots(
     objective_axis(axis, summary, "x")
     axis.grid(True, axis="x")
     axis.axvline(
-        centre(summary.values[summary.finite], log=summary.log),
+        quantiles(summary.values[summary.finite], (0.5,), log=summary.log)[0],
         color=MUTED,
         lw=0.9,
         ls=(0, (4, 3)),
@@ -103,7 +103,7 @@ def _dots(
         axis.plot([level.low, level.high], [place, place], color=style.SUBNORMAL, lw=5,
                   solid_capstyle="round", zorder=2)  # fmt: skip
         axis.plot(
-            [level.mean], [place], "o", color=style.NORMAL, ms=7.5, mec=PAPER, mew=1, zorder=3
+            [level.median], [place], "o", color=style.NORMAL, ms=7.5, mec=PAPER, mew=1, zorder=3
         )
         if level.missing:
             axis.annotate(f"{level.missing} not finite", (1, place), xycoords=("axes fraction",

@@ -30,6 +30,8 @@ __all__ = ["Front", "front", "front_of"]
 
 _MOST_COLOURS = 6
 _MOST_NAMES = 14
+#: Longer names leave out what is the same along the front.
+_SHORT = 24
 #: Where a name's corner may be: points to the left (negative: right) of its own, and away from the
 #: front's worse side (negative: towards it).
 _OFFSETS = (
@@ -43,6 +45,7 @@ class Front:
     """A front against a cost: its picture, and places of its configurations from the cheapest."""
 
     cost: str
+    scenario: str
     picture: Picture
     places: list[int]
 
@@ -58,13 +61,20 @@ def front_of(costs: NDArray[np.float64], values: NDArray[np.float64], goal: str)
     return found
 
 
-def front(summary: Summary, cost: str, colour_by: str | None) -> Front:
-    """The front against a cost; points have the colours of `colour_by`, an axis of few levels."""
+def front(
+    summary: Summary, cost: str, colour_by: str | None, shape: str,
+    scenario: tuple[int, str] | None = None,
+) -> Front:  # fmt: skip
+    """The front against a cost; points have the colours of `colour_by`, an axis of few levels.
+
+    shape: "wide" or "small". scenario: the number and name of the one that the summary is of.
+    """
     costs = summary.configurations[cost].to_numpy(np.float64)
     places = front_of(costs, summary.values, summary.goal)
-    title = f"{words(summary.objective)} against {words(cost)}"
-    wide = cost == summary.costs[0]
-    figure, axis = canvas(9.4 if wide else 5.6, 4.7, "")
+    place, heading = scenario or (0, "")
+    title = ", ".join(filter(None, (f"{words(summary.objective)} against {words(cost)}", heading)))
+    wide = shape == "wide"
+    figure, axis = canvas(9.4 if wide else 5.6, 4.7, short(heading, 80 if wide else 45))
     known = np.isfinite(costs)
     shown = summary.finite & known
     objective_axis(axis, summary, "y")
@@ -86,7 +96,9 @@ def front(summary: Summary, cost: str, colour_by: str | None) -> Front:
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     _names(axis, summary, places, costs)
-    return Front(cost, picture(figure, f"front-{cost}", title, "wide" if wide else "small"), places)
+    name = f"front-{place}-{cost}" if scenario else f"front-{cost}"
+    drawn = picture(figure, name, title, shape)
+    return Front(cost, heading, drawn, places)
 
 
 def _points(
@@ -162,7 +174,7 @@ def _front_names(summary: Summary, places: list[int], limit: int) -> list[tuple[
     table = summary.configurations.iloc[chosen]
     full = [summary.label(place, 1000) for place in chosen]
     differing = [axis for axis in summary.axes if table[axis].nunique(dropna=False) > 1]
-    if differing and max(map(len, full)) > limit:
+    if differing and max(map(len, full)) > min(limit, _SHORT):
         rows = table[differing].to_dict("records")
         full = [label({str(k): v for k, v in row.items()}) for row in rows]
     return [(place, short(name, limit)) for place, name in zip(chosen, full, strict=True)]

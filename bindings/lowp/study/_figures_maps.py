@@ -24,9 +24,9 @@ _MOST_NUMBERS = 120
 _DARK, _LIGHT = "#101112", "#fdfdfd"
 
 
-def heat_maps(summary: Summary) -> list[Picture]:
+def heat_maps(summary: Summary, scenario: tuple[int, str] | None = None) -> list[Picture]:
     """A map, or one for every level of the axis that matters most among those of 2 to 6 levels,
-    each with four splits or more.
+    each with four splits or more; of a scenario, its number and name, one map.
 
     A cell is the mean over all configurations of that split, the geometric one where the objective
     spans decades; nothing is drawn where fewer than four splits were tried.
@@ -41,7 +41,9 @@ def heat_maps(summary: Summary) -> list[Picture]:
         or len(np.unique(splits[known, 0])) < 2
     ):
         return []
-    panels = _panels(summary, splits, known)
+    first, title = scenario or (1, "")
+    whole = [(title, np.ones(len(splits), np.bool_))]
+    panels = whole if scenario else _panels(summary, splits, known)
     cells = [_cells(summary, splits, known & chosen) for _, chosen in panels]
     means = np.concatenate([[c[0] for c in found.values()] for found in cells])
     finite = means[np.isfinite(means)]
@@ -51,7 +53,7 @@ def heat_maps(summary: Summary) -> list[Picture]:
     sides = [np.unique(splits[known, k]).astype(int) for k in (0, 1)]
     return [
         _map(summary, title, found, sides, limits, f"map-{place}")
-        for place, ((title, _), found) in enumerate(zip(panels, cells, strict=True), 1)
+        for place, ((title, _), found) in enumerate(zip(panels, cells, strict=True), first)
     ]
 
 
@@ -71,9 +73,10 @@ def _panels(
         tried = [len(np.unique(splits[known & (codes == k)], axis=0)) for k in range(len(names))]
         if min(tried) < _FEWEST_SPLITS:
             continue
-        means = np.array([level.mean for level in found])
-        means = np.log(means) if summary.log else means
-        spread = float(np.ptp(means[np.isfinite(means)])) if np.isfinite(means).any() else 0.0
+        medians = np.array([level.median for level in found])
+        medians = np.log(medians) if summary.log else medians
+        known_ones = medians[np.isfinite(medians)]
+        spread = float(np.ptp(known_ones)) if known_ones.size else 0.0
         if not best or spread > reach:
             reach = spread
             best = [(f"{axis}: {short(name, 30)}", codes == k) for k, name in enumerate(names)]

@@ -68,7 +68,7 @@ def from_dict(data: Mapping[str, Any], folder: str = "", source: str = "") -> St
     for key in ("name", "description", "task", "objective", "goal"):
         if not isinstance(data.get(key, ""), str):
             raise StudyError([key], f"expected a text; got {data[key]!r:.60}")
-    for key in ("constraints", "metrics", "replicates"):
+    for key in ("constraints", "metrics", "replicates", "scenarios"):
         if not isinstance(data.get(key, []), list):
             raise StudyError([key], f"expected a list of texts; got {data[key]!r:.60}")
     return Study(**data, folder=folder, source=source)

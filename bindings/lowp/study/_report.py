@@ -16,12 +16,15 @@ from lowp.study._figures_curves import curves, gather, histograms, is_histogram
 from lowp.study._figures_effects import interaction, layers, level_bars, shares
 from lowp.study._figures_front import Front, front
 from lowp.study._figures_maps import heat_maps
+from lowp.study._scenarios import Scenario, overall, scenarios
 from lowp.study._summary import Summary, number, plain, short, summary, words
 
 __all__ = ["report"]
 
 _MOST_ROWS, _MOST_FAILED, _MOST_VALUES, _MOST_CURVES = 250, 100, 12, 4
 _MOST_EFFECTS, _MOST_PAIRS = 8, 2
+#: Of scenarios with figures, with wide ones, of fronts of all, and of rows of their best.
+_MOST_SCENARIOS, _MOST_WIDE, _MOST_FRONTS, _MOST_LISTED = 6, 3, 9, 40
 #: The axis whose levels are the layers of a network.
 _LAYER = "layer"
 #: A pair of axes that explains less is not drawn.
@@ -71,14 +74,16 @@ def _sections(store: Any, found: Summary) -> list[_Section]:
     if found.finite.any():
         parts = decompose(found)
         by_axis = effects(found)
-        colour_by = next((a for a in (parts.main if parts else ()) if len(by_axis[a]) <= 6), None)
-        sections.append(_fronts(found, colour_by))
-        sections.append(_maps(found))
+        table = found.configurations
+        ranked = [a for a in (parts.main if parts else ()) if table[a].nunique(dropna=False) <= 6]
+        shown = [s for s in scenarios(found)[:_MOST_SCENARIOS] if s.summary.finite.any()]
+        sections.append(_fronts(found, shown, ranked))
+        sections.append(_maps(found, shown))
         sections.append(_effects(found, parts))
         if _LAYER in by_axis:
             note = (
-                "One layer at a time. Where other settings are more than six: their mean and "
-                "middle 80 %, the dashed line is the mean of all."
+                "One layer at a time. Where other settings are more than six: their median and "
+                "middle 80 %, the dashed line is the median of all."
             )
             drawn = [layers(found, by_axis[_LAYER])]
             sections.append(_Section("layers", "Sensitivity of layers", drawn, [note]))
@@ -87,15 +92,38 @@ def _sections(store: Any, found: Summary) -> list[_Section]:
     return [section for section in sections if section.figures]
 
 
-def _fronts(found: Summary, colour_by: str | None) -> _Section:
-    fronts = [front(found, cost, colour_by) for cost in found.costs]
+def _fronts(found: Summary, shown: list[Scenario], ranked: list[str]) -> _Section:
+    """Fronts, of every scenario its own; ranked: axes of few levels, those that matter first."""
     better = "higher" if found.goal == "maximize" else "lower"
-    note = (
-        f"On the front: configurations that no cheaper or equally cheap one beats. {better.title()}"
-        f" {words(found.objective)} is better."
-    )
-    tables = [_front_table(found, f) for f in fronts]
-    return _Section("front", "Pareto fronts", [f.picture for f in fronts], [note], tables)
+    notes = [
+        "On the front: configurations that no cheaper or equally cheap one beats. "
+        f"{better.title()} {words(found.objective)} is better."
+    ]
+    section = _Section("front", "Pareto fronts", [], notes)
+    costs = found.costs[: max(_MOST_FRONTS // len(shown), 1)] if shown else found.costs
+    parts = [((k, s.name), s.summary) for k, s in enumerate(shown, 1)] if shown else [(None, found)]
+    for scenario, part in parts:
+        colour_by = next((axis for axis in ranked if axis in part.axes), None)
+        for cost in [cost for cost in part.costs if cost in costs]:
+            shape = "wide" if cost == part.costs[0] and len(shown) <= _MOST_WIDE else "small"
+            drawn = front(part, cost, colour_by, shape, scenario)
+            section.figures.append(drawn.picture)
+            section.fronts.append(_front_table(part, drawn))
+    notes += _scenario_notes(found, shown)
+    if len(costs) < len(found.costs):
+        rest = ", ".join(map(words, found.costs[len(costs) :]))
+        notes.append(f"Not drawn: fronts against {rest}.")
+    return section
+
+
+def _scenario_notes(found: Summary, shown: list[Scenario]) -> list[str]:
+    if not shown:
+        return []
+    of, total = ", ".join(found.scenarios), len(scenarios(found))
+    note = f"A figure is of one scenario ({of}), on a scale of its own."
+    if total > len(shown):
+        note += f" Drawn: {len(shown)} of {total}, those of most rows, of equals the first."
+    return [note]
 
 
 def _front_table(found: Summary, drawn: Front) -> dict[str, Any]:
@@ -105,16 +133,44 @@ def _front_table(found: Summary, drawn: Front) -> dict[str, Any]:
     ]
     heads = (words(drawn.cost), words(found.objective), "configuration")
     count = f"{len(rows)} of {len(found.configurations)}"
-    return {"title": f"Front against {words(drawn.cost)}: {count}", "heads": heads, "rows": rows}
+    against = f"{words(drawn.cost)}{', ' if drawn.scenario else ''}{drawn.scenario}"
+    return {"title": f"Front against {against}: {count}", "heads": heads, "rows": rows}
 
 
-def _maps(found: Summary) -> _Section:
+def _maps(found: Summary, shown: list[Scenario]) -> _Section:
     kind = "geometric mean" if found.log else "mean"
+    if any(scenario.summary.log != found.log for scenario in shown):
+        kind = "mean (the geometric one where the scale is logarithmic)"
     note = (
         f"A cell is the {kind} over all configurations of that split; the best is framed. Hatched: "
         "none is finite; “2× ∞”: two are not and are left out of the mean."
     )
-    return _Section("maps", "Exponent against mantissa bits", heat_maps(found), [note])
+    drawn = [p for k, s in enumerate(shown, 1) for p in heat_maps(s.summary, (k, s.name))]
+    maps = drawn if shown else heat_maps(found)
+    notes = [note, *_scenario_notes(found, shown)]
+    return _Section("maps", "Exponent against mantissa bits", maps, notes)
+
+
+def _scenarios(found: Summary) -> dict[str, Any] | None:
+    """The best of each scenario, and how the best of all does there; None without scenarios."""
+    parts = scenarios(found)
+    best = overall(found, parts)
+    if not parts:
+        return None
+    bits = "bits" in found.configurations
+    heads = [("scenario", False), (f"best {words(found.objective)}", True)]
+    heads += [(words("bits"), True)] if bits else []
+    heads += [("best configuration", False)]
+    heads += [("best by mean rank", True)] if best else []
+    rows = []
+    for k, part in enumerate(parts[:_MOST_LISTED]):
+        table, finite = part.summary.configurations, bool(part.summary.finite.any())
+        row = [part.name, number(part.summary.values[0]) if finite else "none is finite"]
+        row += [number(table["bits"].iloc[0]) if finite else ""] if bits else []
+        row += [part.summary.label(0, 120) if finite else ""]
+        rows.append([*row, number(best.values[k])] if best else row)
+    return {"heads": heads, "rows": rows, "total": len(parts), "overall": best,
+            "rank": number(best.rank, 3) if best else ""}  # fmt: skip
 
 
 def _effects(found: Summary, parts: Decomposition | None) -> _Section:
@@ -140,8 +196,8 @@ def _effect_notes(found: Summary, parts: Decomposition) -> list[str]:
         "of the rest. " + ("The configurations are a full grid: shares add up to 100 %."
         if parts.exact else "The configurations are no full grid: axes are confounded, shares "
         "need not add up to 100 %, and a pair’s is a lower bound."),
-        f"Dots: {'geometric ' if found.log else ''}means of a level; bars: the middle 80 % over "
-        "all other axes; dashed: the mean of all. Numeric axes of more than 24 values are binned.",
+        "Dots: medians of a level; bars: the middle 80 % over all other axes; dashed: the median "
+        "of all. Numeric axes of more than 24 values are binned.",
     ]  # fmt: skip
     if lost:
         notes.append(f"Left out, as the objective is not finite: {lost} configurations.")
@@ -182,10 +238,12 @@ def _page(store: Any, found: Summary, sections: list[_Section], title: str) -> s
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=StrictUndefined
     )
     failed = found.rows[found.rows["status"] == "failed"]
+    compared = _scenarios(found)
     page = environment.from_string(source).render(
         title=title,
-        cards=_cards(found),
+        cards=_cards(found, compared),
         asked=_asked(store.study, found),
+        scenarios=compared,
         sections=sections,
         best=_table(found),
         failed=_failures(found, failed),
@@ -198,10 +256,16 @@ def _page(store: Any, found: Summary, sections: list[_Section], title: str) -> s
     return str(page)
 
 
-def _cards(found: Summary) -> list[tuple[str, str, str]]:
+def _cards(found: Summary, compared: dict[str, Any] | None) -> list[tuple[str, str, str]]:
     """Heading, value and a line below it of what is told first."""
     cards = []
-    if found.finite.any():
+    best = compared["overall"] if compared else None
+    if compared and best:
+        value = f"{compared['rank']} of {best.choices}"
+        cards.append((f"lowest mean rank over {compared['total']} scenarios", value, best.label))
+    elif compared and compared["total"] > 1:
+        cards.append(("scenarios", str(compared["total"]), "no choice ran in all of them"))
+    elif found.finite.any():
         value = number(found.values[0])
         bits = found.configurations["bits"].iloc[0] if "bits" in found.configurations else np.nan
         at = f" at {number(bits)} bits" if np.isfinite(bits) else ""
@@ -234,6 +298,8 @@ def _asked(study: Any, found: Summary) -> list[tuple[str, list[tuple[str, str]]]
     first = [("task", study.task_name)]
     if found.objective:
         first.append(("objective", f"{found.goal} {found.objective}"))
+    if found.scenarios:
+        first.append(("scenarios", ", ".join(found.scenarios)))
     if found.replicates:
         first.append(("replicates", ", ".join(found.replicates)))
     axes = [(name, _values(found, name)) for name in study.axis_names]

@@ -321,7 +321,7 @@ class _Loop:
         self.retries = retries
         self.known = store.done()
         self.is_checked = False
-        self.task = tasks.portable(study.task, study.folder) if width else study.task
+        self.task = tasks.portable(study.task, study.folder) if width else study.bound.function
         self.attempts: dict[str, int] = {}
         self.running: dict[Future[Outcome], Configuration] = {}
         self.suspects: deque[Configuration] = deque()

@@ -35,8 +35,9 @@ class Study:
     configurations share. constraints: see `Constraint`; one over an axis that a table lacks is not
     asked there. metrics: those that results show, all without it; objective: what search and
     reports go by, the first metric without it, and goal. replicates: axes that only repeat, such as
-    seeds. StudyError (a ValueError) says what is wrong and where; the task's parameters are
-    compared when configurations are made, before anything runs.
+    seeds. scenarios: axes that are conditions and no choices, such as the data or the model:
+    reports look for the best within each. StudyError (a ValueError) says what is wrong and where;
+    the task's parameters are compared when configurations are made, before anything runs.
     """
 
     task: Any
@@ -50,6 +51,7 @@ class Study:
     objective: str | None = None
     goal: str = "minimize"
     replicates: Sequence[str] = ("seed",)
+    scenarios: Sequence[str] = ()
     search: Search = field(default_factory=Search)
     cost: Cost = field(default_factory=Cost)
     #: Where modules of own tasks are looked for first.
@@ -66,7 +68,7 @@ class Study:
         for key, kind in (("search", Search), ("cost", Cost)):
             if isinstance(getattr(self, key), Mapping):
                 object.__setattr__(self, key, built(kind, getattr(self, key), key))
-        for key in ("constraints", "metrics", "replicates"):
+        for key in ("constraints", "metrics", "replicates", "scenarios"):
             value = getattr(self, key)
             if isinstance(value, str) or not all(isinstance(x, str) for x in value):
                 raise StudyError([key], f"expected a list of texts; got {value!r:.60}")

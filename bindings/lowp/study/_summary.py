@@ -21,9 +21,11 @@ __all__ = [
     "label",
     "number",
     "plain",
+    "quantiles",
     "short",
     "spans_decades",
     "summary",
+    "varies",
     "words",
 ]
 
@@ -44,7 +46,7 @@ class Summary:
     those without a finite objective; columns: the axes that vary, the means of metrics and costs,
     `NAME.spread` (half of the largest less the smallest), `count`, `seconds` (summed), `number` (of
     its first row) and `hashes` (of its rows). A mean over what is NaN or infinite is NaN or
-    infinite: a seed that diverged is seen.
+    infinite: a seed that diverged is seen. scenarios: those of the axes that are conditions.
     """
 
     rows: pd.DataFrame
@@ -56,6 +58,7 @@ class Summary:
     objective: str
     goal: str
     replicates: tuple[str, ...]
+    scenarios: tuple[str, ...] = ()
 
     @cached_property
     def values(self) -> NDArray[np.float64]:
@@ -113,7 +116,8 @@ def summary(store: Any) -> Summary:
     found = _configurations(done, varying, [*metrics, *costs, *extra])
     return Summary(
         rows, _ranked(found, objective, study.goal), tuple(varying), constants, tuple(metrics),
-        tuple(n for n in costs if _varies(found[n])), objective, study.goal, replicates,
+        tuple(n for n in costs if varies(found[n])), objective, study.goal, replicates,
+        tuple(n for n in varying if n in study.scenarios),
     )  # fmt: skip
 
 
@@ -131,7 +135,8 @@ def _plain_values(column: pd.Series[Any]) -> pd.Series[Any]:
     return pd.Series(found, column.index, dtype=object)
 
 
-def _varies(column: pd.Series[Any]) -> bool:
+def varies(column: pd.Series[Any]) -> bool:
+    """Whether a column has two finite values."""
     values = column.to_numpy(np.float64)
     return np.unique(values[np.isfinite(values)]).size > 1
 
@@ -196,6 +201,16 @@ def centre(values: NDArray[np.float64], *, log: bool) -> float:
         return float(np.exp(np.log(values).mean()))
     largest = float(np.abs(values).max()) or 1.0
     return float((values / largest).mean() * largest)
+
+
+def quantiles(
+    values: NDArray[np.float64], shares: tuple[float, ...], *, log: bool
+) -> NDArray[np.float64]:
+    """Quantiles of finite values, with log interpolated between logarithms; no sum overflows."""
+    if log:
+        return np.asarray(np.exp(np.quantile(np.log(values), shares)))
+    largest = float(np.abs(values).max()) or 1.0
+    return np.asarray(np.quantile(values / largest, shares) * largest)
 
 
 def number(value: Any, digits: int = 4) -> str:
