@@ -50,7 +50,7 @@ class Fit:
     #: Searches, and how many of them ended at this solution: of few, others may be missed.
     searches: int
     agreeing: int
-    #: Laws fitted to resampled data.
+    #: Laws fitted to resampled data, with noise so large that their quantiles are the intervals.
     bootstrap: tuple[Law, ...] = field(repr=False)
 
     @property
@@ -68,7 +68,7 @@ class Fit:
         if not self.bootstrap:
             raise ValueError("intervals of a quantity need the bootstrap: fit(..., bootstrap=200)")
         values = np.array([quantity(law) for law in self.bootstrap], dtype=np.float64)
-        low, high = np.quantile(values, _ends(self.confidence), axis=0)
+        low, high = _quantiles(values, self.confidence)
         return low, high
 
     def __str__(self) -> str:
@@ -126,14 +126,16 @@ def fit(
     The sum of squares of log(target) - log(law) is least for a loss, of target - law for a
     capacity. huber: residuals beyond it count linearly (the capacity paper takes 1e-4).
     starts: random starts besides the law's own coefficients. bootstrap: refits to the law plus
-    residuals drawn again, each inflated by the degrees of freedom; 0 for none. Both are functions
-    of the seed. Intervals from the covariance use Student's t; both assume errors of one size.
+    residuals drawn again, each inflated by the degrees of freedom and by Student's t over the
+    normal quantile; 0 for none. Both are functions of the seed. Intervals from the covariance use
+    Student's t; both assume errors of one size. Below 2 / (1 - confidence) - 1 refits, those of the
+    bootstrap reach from the least to the largest and hold the truth less often.
 
     ValueError: a column is missing, has NaN, infinity or a value out of the law's range, or one for
     which the law says infinity (a GMSE of 1); rows do not outnumber the coefficients; the data does
     not determine some of them, by name.
     ImportError: SciPy is missing: pip install 'lowp[study]'. Source: Huber, Robust Statistics, 1981
-    (covariance); Davison and Hinkley, Bootstrap Methods, 1997.
+    (covariance); Davison and Hinkley, Bootstrap Methods, 1997; Hesterberg, arXiv 1411.5279 (t).
     """
     start = law() if isinstance(law, type) else law
     if not isinstance(start, Law):
@@ -150,9 +152,9 @@ def fit(
     best = min(problem.search(best.place, FINE), best, key=lambda end: end.cost)
     worst = best.cost * (1 + _SAME) + len(y) * COARSE**2
     matrix, sigma = covariance(problem, best)
-    resampled = resample(problem, best, bootstrap, random)
+    resampled = resample(problem, best, bootstrap, random, confidence)
     laws = tuple(problem.law(place) for place in resampled)
-    quantiles = np.quantile(resampled, _ends(confidence), axis=0) if laws else np.empty((2, 0))
+    quantiles = _quantiles(resampled, confidence) if laws else np.empty((2, 0))
     predicted = problem.predict(best.place)
     errors = np.sqrt(np.diag(matrix))
     margin = problem.student_t(len(y) - len(free), 0.5 + confidence / 2) * errors
@@ -202,13 +204,13 @@ def _check(*, huber: float, confidence: float, bootstrap: int, starts: int) -> N
 
 def _hold(law: Law, fixed: Mapping[str, float] | Iterable[str]) -> tuple[Law, tuple[str, ...]]:
     """The law with its held coefficients, and the names of the free ones."""
-    fixed = (fixed,) if isinstance(fixed, str) else fixed
+    held = dict(fixed) if isinstance(fixed, Mapping) else {}
+    fixed = (fixed,) if isinstance(fixed, str) else tuple(fixed)
     names = list(law.coefficients)
     for name in fixed:
         if name not in names:
             raise ValueError(f"no coefficient {name!r} to hold; {nearest_name(name, names)}")
-    held = dict(fixed) if isinstance(fixed, Mapping) else {}
-    free = tuple(name for name in names if name not in set(fixed))
+    free = tuple(name for name in names if name not in fixed)
     if not free:
         raise ValueError("every coefficient is held: nothing is left to fit")
     return replace(law, **held), free
@@ -266,8 +268,11 @@ def _refuse_infinite(problem: Problem) -> None:
 # ---- intervals -----------------------------------------------------------------------------------
 
 
-def _ends(confidence: float) -> tuple[float, float]:
-    return 0.5 - confidence / 2, 0.5 + confidence / 2
+def _quantiles(values: Doubles, confidence: float) -> Doubles:
+    """Low and high end of what a number of laws give; of few laws, the least and the largest."""
+    ends = 0.5 - confidence / 2, 0.5 + confidence / 2
+    found: Doubles = np.quantile(values, ends, axis=0, method="weibull")
+    return found
 
 
 def _written(ends: tuple[float, float]) -> str:

@@ -192,10 +192,18 @@ def _refuse(problem: Problem, shares: Doubles) -> None:
     )
 
 
-def resample(problem: Problem, best: End, count: int, random: np.random.Generator) -> Doubles:
-    """Places fitted to what the law says plus residuals drawn with replacement: (count, free)."""
+def resample(
+    problem: Problem, best: End, count: int, random: np.random.Generator, confidence: float
+) -> Doubles:
+    """Places fitted to what the law says plus residuals drawn with replacement: (count, free).
+
+    Residuals are larger by the degrees of freedom that the fit took, and by Student's t over the
+    normal quantile, so that quantiles of few rows hold the truth as often as they say.
+    """
     rows, said = len(problem.y), problem.seen - best.residuals
-    drawn = (best.residuals - best.residuals.mean()) * math.sqrt(rows / (rows - len(problem.free)))
+    left = rows - len(problem.free)
+    t, normal = (problem.student_t(n, 0.5 + confidence / 2) for n in (left, math.inf))
+    drawn = (best.residuals - best.residuals.mean()) * (math.sqrt(rows / left) * t / normal)
     places = [
         problem.search(best.place, COARSE, said + random.choice(drawn, rows)).place
         for _ in range(count)

@@ -80,7 +80,8 @@ def measured_splits(data: Any, *, target: str = "loss") -> list[dict[str, Any]]:
 
     bits; split; E, M; target: its mean; margin: how far the next best is above it, NaN without one;
     spread: the standard deviation of the best one's rows, NaN with one row; splits: how many there
-    are. ValueError: a column is missing, or lengths differ. TypeError: not real numbers.
+    are. ValueError: a column is missing, lengths differ, E or M is not whole. TypeError: not real
+    numbers.
     """
     columns = {}
     for name, other in (("E", "exponent_bits"), ("M", "mantissa_bits"), (target, target)):
@@ -89,6 +90,10 @@ def measured_splits(data: Any, *, target: str = "loss") -> list[dict[str, Any]]:
             raise ValueError(f"data has no column {name!r}; there are {', '.join(map(str, data))}")
         columns[name] = np.atleast_1d(real(name, data[key], None if name == target else 0))
     E, M, values = columns.values()
+    for name, column in (("E", E), ("M", M)):
+        wrong = column[~np.isfinite(column) | (column != np.floor(column))]
+        if wrong.size:
+            raise ValueError(f"{name} must be whole numbers; got {wrong.flat[0]:g}")
     if not E.shape == M.shape == values.shape or E.ndim != 1:
         shapes = ", ".join(str(column.shape) for column in columns.values())
         raise ValueError(f"columns must have one dimension and length; got {shapes}")

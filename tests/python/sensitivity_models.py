@@ -87,6 +87,10 @@ def portrait(model: Any) -> Any:
             (name, id(p), p._version, p.requires_grad, p.detach().numpy().tobytes(), id(p.grad))
             for name, p in model.named_parameters(remove_duplicate=False)
         ],
+        "buffers": [
+            (name, id(b), b._version, b.numpy().tobytes())
+            for name, b in model.named_buffers(remove_duplicate=False)
+        ],
         "grads": [p.grad.numpy().tobytes() for p in model.parameters() if p.grad is not None],
         "random": (torch.get_rng_state().numpy().tobytes(), random.getstate()),
         "numpy": np.random.get_state()[1].tobytes(),

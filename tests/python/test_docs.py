@@ -59,7 +59,7 @@ def test_python_snippets_run_and_print_what_the_page_says(text: str, output: str
         pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'lowp[torch]'")
     if "lowp import study" in text or "lowp.study" in text:
         needs_studies()
-    if "lt.allocate" in text or "laws.fit(" in text:
+    if "laws.fit(" in text:
         pytest.importorskip("scipy", reason="SciPy is not installed: pip install 'lowp[study]'")
     printed = run(sys.executable, "-c", text)
     assert not output or printed == output

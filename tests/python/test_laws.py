@@ -259,6 +259,16 @@ def test_measured_splits_find_the_best_of_each_number_of_bits() -> None:
     assert np.isnan(rows[0]["margin"])
 
 
+@pytest.mark.parametrize("wrong", [np.nan, np.inf, 2.5])
+def test_exponent_and_mantissa_bits_that_are_not_whole_are_refused(wrong: float) -> None:
+    for name in ("E", "M"):
+        data = {"E": [2.0, 1.0], "M": [1.0, 2.0], "loss": [1.0, 2.0]}
+        data[name][0] = wrong
+        with pytest.raises(ValueError, match=f"{name} must be whole numbers; got {wrong}"):
+            laws.measured_splits(data)
+    assert laws.measured_splits({"E": [], "M": [], "loss": []}) == []
+
+
 def test_a_split_with_a_failed_run_is_no_best_one() -> None:
     data = {"exponent_bits": [2, 2, 1], "mantissa_bits": [1, 1, 2], "loss": [1.0, np.nan, 2.0]}
     row = laws.measured_splits(data)[0]

@@ -117,6 +117,16 @@ def test_sampling_stops_when_standard_errors_are_small_and_repeats_bit_for_bit()
     assert lt.sensitivity(small(), small_loss, "mxfp4", seed=1, **options) != one
 
 
+def test_sampling_does_not_stop_after_one_chunk_whose_samples_agree_by_chance() -> None:
+    model = nn.Linear(2, 1, bias=False)  # each sample is 0 or 8
+    for seed in range(300):
+        found = lt.sensitivity(
+            model, lambda m: m.weight.sum() ** 2, "mxfp4", method="hessian", seed=seed
+        )
+        assert found.traces[""].error > 0, seed
+        assert found.traces[""].samples >= 16
+
+
 def test_the_mean_of_batches_has_the_mean_of_traces() -> None:
     x, y = data(12, 6), data(12, 3, seed=1)
     batches = [(x[:6], y[:6]), (x[6:], y[6:])]
@@ -254,6 +264,27 @@ def test_scores_of_outputs_and_of_activations_are_those_by_hand() -> None:
     assert activations.formats["mxfp4"] == lt.Layer(x="mxfp4")
 
 
+def test_outputs_are_compared_before_a_hook_of_the_model_changes_them() -> None:
+    x = data(9, 32)
+
+    def loss(m: Any) -> Any:
+        return m(x).square().mean()
+
+    plans = {"plain": lt.Layer(), "mxfp4": "mxfp4"}
+    want = lt.sensitivity(nn_of_32(), loss, plans, method="output_error").rows[:2]
+    hooked = nn_of_32()
+    hooked[0].register_forward_hook(lambda module, args, y: y + 100)
+    assert lt.sensitivity(hooked, loss, plans, method="output_error").rows[:2] == want
+    hooked[0].register_forward_hook(lambda module, args, y: y.zero_())
+    assert lt.sensitivity(hooked, loss, plans, method="output_error").rows[:2] == want
+    assert want[0].score == 0 < want[1].score < 1
+
+
+def nn_of_32() -> Any:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(32, 8), nn.Linear(8, 2))
+
+
 def test_bits_count_scales_for_the_shape_of_the_weight() -> None:
     model = nn.Linear(40, 3)
     names = ["mxfp4", "float8_e5m2", "float32", "int8_row", "float4_e2m1fn/32x32/float32/amax"]
@@ -324,6 +355,29 @@ def marked() -> Any:
     return model
 
 
+class Normed(nn.Module):
+    """A model whose buffers a pass in training mode changes, one of them shared."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.norm = marked(), nn.BatchNorm1d(5)
+        self.again = nn.BatchNorm1d(5)
+        self.again.running_mean = self.norm.running_mean
+        self.register_buffer("seen", torch.zeros(1), persistent=False)
+
+    def forward(self, tokens: Any) -> Any:
+        self.seen = self.seen + 1
+        return self.again(self.norm(self.body(tokens).transpose(1, 2))).transpose(1, 2)
+
+
+def training_loss(model: Any) -> Any:
+    """In evaluation mode by what passes in training mode left, as a loop that validates."""
+    before = drawing_loss(model)
+    model.train()
+    every_loss(model)
+    return before + model.seen.sum()
+
+
 def drawing_loss(model: Any) -> Any:
     """A loss that draws from every generator."""
     return every_loss(model) * (1 + random.random() + np.random.rand()) + torch.rand(())
@@ -338,6 +392,50 @@ def test_the_model_and_all_random_states_are_as_they_were(method: str) -> None:
     assert lt.sensitivity(model, drawing_loss, FORMATS, method=method, samples=8) == one
     lt.hold_one_out(model, drawing_loss, count=2)
     lt.hold_one_out(model, drawing_loss, count=2, candidates="spikes")
+    assert portrait(model) == before
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_buffers_and_modes_are_as_they_were_in_each_pass_and_afterwards(method: str) -> None:
+    model = Normed()
+    before = portrait(model)
+    plans = {"plain": lt.Layer(), "drawn": lt.Quantizer("mxfp4/rounding=stochastic_a")}
+    options: dict[str, Any] = {"method": method, "samples": 8}
+    one = lt.sensitivity(model, training_loss, plans, **options)
+    assert portrait(model) == before
+    assert lt.sensitivity(model, training_loss, plans, **options) == one
+    assert all(row.score == 0 for row in one.rows if row.format == "plain")
+    lt.hold_one_out(model, training_loss, count=2)
+    lt.hold_one_out(model, training_loss, count=2, candidates="spikes", layers=["body.head"])
+    assert portrait(model) == before
+
+    def stopping(m: Any) -> Any:
+        training_loss(m)
+        raise KeyboardInterrupt
+
+    if method != "weight_error":
+        with pytest.raises(KeyboardInterrupt):
+            lt.sensitivity(model, stopping, plans, **options)
+    assert portrait(model) == before
+
+
+def test_batches_that_shuffle_by_a_generator_of_their_own_are_the_same_in_each_pass() -> None:
+    torch_data = torch.utils.data
+    loader = torch_data.DataLoader(
+        torch_data.TensorDataset(data(64, 8)),
+        batch_size=10,
+        shuffle=True,
+        drop_last=True,
+        generator=torch.Generator().manual_seed(0),
+    )
+    model = nn.Linear(8, 2)
+    before = portrait(model)
+    found = lt.sensitivity(
+        model, (loader, lambda m, b: m(b[0]).square().mean()), {"plain": lt.Layer()}
+    )
+    assert found.rows[0].score == 0
+    drawn = (data(3, 8) * torch.rand(()) for _ in range(2))
+    lt.sensitivity(model, (drawn, lambda m, b: m(b).square().mean()), "mxfp4")
     assert portrait(model) == before
 
 
@@ -467,6 +565,43 @@ def test_a_super_weight_is_found_and_its_loss_is_that_without_it(candidates: str
         lt.hold_one_out(model, super_loss, candidates=[("1", (16, 0))])
     with pytest.raises(ValueError, match="there is no layer '7'; there are 0, 1"):
         lt.hold_one_out(model, super_loss, candidates=[("7", (0, 0))])
+
+
+def test_a_loss_that_becomes_nan_without_a_weight_comes_first_and_others_are_in_order() -> None:
+    model = nn.Linear(5, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[1.0, 2.0, 3.0, 4.0, 5.0]]))
+
+    def loss(m: Any) -> Any:
+        w = m.weight[0]
+        return w.sum() + (math.nan if w[1] == 0 else 0) - (math.inf if w[3] == 0 else 0)
+
+    found = lt.hold_one_out(model, loss, count=5)
+    assert [one.index[1] for one in found] == [1, 0, 2, 4, 3]
+    with pytest.raises(ValueError, match="the model's own loss must be finite; got nan"):
+        lt.hold_one_out(model, lambda m: loss(m) * math.nan)
+
+
+def test_spikes_without_a_linear_layer_that_runs_are_refused() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 3))
+    with pytest.raises(ValueError, match=r"'spikes' are of linear layers.*use 'magnitude'"):
+        lt.hold_one_out(model, lambda m: m(data(1, 1, 4, 4)).sum(), candidates="spikes")
+    model = nn.Sequential(nn.Linear(4, 4))
+    with pytest.raises(ValueError, match=r"'spikes' are of linear layers.*use 'magnitude'"):
+        lt.hold_one_out(model, lambda m: m[0].weight.sum(), candidates="spikes")
+
+
+@pytest.mark.parametrize("candidates", ["magnitude", "spikes"])
+def test_a_weight_that_two_modules_share_is_one_candidate(candidates: str) -> None:
+    model = nn.Sequential(*[nn.Linear(4, 4, bias=False) for _ in range(3)])
+    model[1].weight = model[0].weight
+    with torch.no_grad():
+        model[0].weight.zero_().fill_diagonal_(1)
+        model[0].weight[2, 2] = 9
+    x = torch.tensor([[1.0, 2.0, 5.0, 4.0]])
+    found = lt.hold_one_out(model, lambda m: m(x).square().sum(), count=2, candidates=candidates)
+    places = [(id(model.get_submodule(one.layer).weight), one.index) for one in found]
+    assert len(set(places)) == len(places) == 2
 
 
 def test_tied_weights_are_zero_wherever_they_are_used() -> None:

@@ -24,6 +24,8 @@ __all__ = ["Trace", "hessian_traces"]
 
 #: Products made of one graph of each batch before it is asked whether they are enough.
 _CHUNK = 8
+#: Samples that may be enough: fewer agree too often by chance.
+_FEWEST = 2 * _CHUNK
 
 
 def chunks(samples: int) -> int:
@@ -70,7 +72,7 @@ def _products(
 
 def _are_enough(values: np.ndarray[Any, Any], tolerance: float) -> bool:
     means = np.abs(values.mean(0))
-    return bool((_errors(values) <= tolerance * means).all())
+    return len(values) >= _FEWEST and bool((_errors(values) <= tolerance * means).all())
 
 
 def _errors(values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -90,10 +92,10 @@ def hessian_traces(
 ) -> dict[str, Trace]:
     """The Trace of the loss in each module's weight.
 
-    Samples are made until each standard error is at most tolerance * |trace|, or there are
-    `samples` of them. One product serves all layers: v is of all weights at once, as blocks off the
-    diagonal add nothing to the mean. Attention takes PyTorch's mathematical path, which alone has
-    second derivatives.
+    Samples are made until there are _FEWEST and each standard error is at most tolerance * |trace|,
+    or there are `samples` of them. One product serves all layers: v is of all weights at once, as
+    blocks off the diagonal add nothing to the mean. Attention takes PyTorch's mathematical path,
+    which alone has second derivatives.
     """
     check_own_weights(modules, "sensitivity")
     numbers = {id(module): number for number, module in enumerate(model.modules())}

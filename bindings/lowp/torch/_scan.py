@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import glob
+import math
 import random
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -41,8 +42,9 @@ class Loss:
             self._function: Callable[[nn.Module, Any], Any] = lambda model, _: loss(model)
         elif isinstance(loss, tuple) and len(loss) == 2 and callable(loss[1]):
             self._batches, self._function = loss
-            if iter(self._batches) is self._batches:  # it can be gone through only once
-                self._batches = list(self._batches)
+            if not isinstance(self._batches, list | tuple):  # others may draw anew in each pass
+                with _same_draws():
+                    self._batches = list(self._batches)
         else:
             raise TypeError(
                 f"{who}: loss must be a function of the model or (batches, function of model and "
@@ -53,9 +55,9 @@ class Loss:
     def each(self, model: nn.Module, use: Callable[[torch.Tensor], Any]) -> list[Any]:
         """What `use` makes of the loss of each batch, a tensor without axes.
 
-        Random numbers drawn are the same in each pass over the batches.
+        Random numbers drawn, modes and buffers are the same before each pass over the batches.
         """
-        with _same_draws():
+        with _same_draws(), _same_state(model):
             found = [use(self._scalar(self._function(model, b))) for b in self._batches]
         if not found:
             raise ValueError(f"{self._who}: there are no batches; give one at least")
@@ -75,6 +77,13 @@ class Loss:
         found = self.each(model, float)
         return sum(found) / len(found)
 
+    def base(self, model: nn.Module) -> float:
+        """That of the model as it is. ValueError: it is not finite."""
+        found = self.value(model)
+        if not math.isfinite(found):
+            raise ValueError(f"{self._who}: the model's own loss must be finite; got {found}")
+        return found
+
 
 @contextlib.contextmanager
 def _same_draws() -> Iterator[None]:
@@ -88,6 +97,24 @@ def _same_draws() -> Iterator[None]:
     finally:
         random.setstate(own)
         np.random.set_state(others)
+
+
+@contextlib.contextmanager
+def _same_state(model: nn.Module) -> Iterator[None]:
+    """Modes and buffers are as they were afterwards: the model has copies of buffers meanwhile."""
+    own = [(m, m.training, dict(m._buffers)) for m in model.modules()]
+    copies: dict[int, torch.Tensor] = {}  # of a buffer that modules share, one
+    try:
+        for module, _, buffers in own:
+            for name, b in buffers.items():
+                if b is not None:
+                    module._buffers[name] = copies.setdefault(id(b), b.clone())
+        yield
+    finally:
+        for module, training, buffers in own:
+            module.training = training
+            module._buffers.clear()
+            module._buffers.update(buffers)
 
 
 # ---- the model as it was -------------------------------------------------------------------------

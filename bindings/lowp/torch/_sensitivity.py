@@ -215,7 +215,9 @@ def _by_output(scan: Scan, loss: Loss, advance: Callable[[], None]) -> Scores:
     hooks = []
     try:
         for name, module in scan.modules.items():
-            hooks.append(module.register_forward_hook(observer(name), with_kwargs=True))
+            # before the model's own hooks, which may change what the layer gave
+            hook = module.register_forward_hook(observer(name), with_kwargs=True, prepend=True)
+            hooks.append(hook)
         loss.value(scan.model)
     finally:
         for hook in hooks:
@@ -279,10 +281,11 @@ def sensitivity(
     """What it costs to have one layer of a model in a format, for each layer and format.
 
     model: not converted; it is in evaluation mode meanwhile, and afterwards as it was, weights,
-    modes, gradients and random states, whatever happens. loss: a function of the model that gives
-    a number, or (batches, function of model and batch), then the mean over the batches; None for
-    "weight_error". formats: what layers may be in: formats, Quantizers, Layers, or a mapping to
-    those from names for them. roles: what is put in a plain format, some of x, w, output, bias.
+    buffers, modes, gradients and global random states, whatever happens. loss: a function of the
+    model that gives a number, or (batches, function of model and batch), then the mean over the
+    batches; None for "weight_error". Batches that are no list or tuple are gone through once and
+    kept. formats: what layers may be in: formats, Quantizers, Layers, or a mapping to those from
+    names for them. roles: what is put in a plain format, some of x, w, output, bias.
 
     Layers are linear layers, convolutions and embeddings, those that `convert` takes, under the
     names of `lowp.torch.layers`; layers: patterns of names as in Recipe, None for all.
@@ -292,8 +295,8 @@ def sensitivity(
     - "output_error": |y' - y|^2 / |y|^2 of the layer's output for the inputs that it gets.
     - "weight_error": |w' - w|^2 / |w|^2 of its weight.
     - "hessian": mean of the diagonal of the loss's Hessian * |w' - w|^2, twice the loss that noise
-      of that size is expected to add; by up to `samples` Hutchinson samples of seed, fewer where
-      standard errors are below tolerance * |trace|. Source: HAWQ-V2, arXiv 1911.03852.
+      of that size is expected to add; by up to `samples` Hutchinson samples of seed, fewer, but 16,
+      where standard errors are below tolerance * |trace|. Source: HAWQ-V2, arXiv 1911.03852.
 
     NaN and infinity in a score mean that the format does not serve there. progress: a bar on
     standard error; None, where that is a terminal. ValueError: a converted model, no such layer,
@@ -309,9 +312,7 @@ def sensitivity(
         if method == "weight_error":
             return _table(scan, method, math.nan, _by_weight(scan), traces, seed)
         measured = Loss(loss, "sensitivity")
-        base = measured.value(model)
-        if not math.isfinite(base):
-            raise ValueError(f"sensitivity: the model's own loss must be finite; got {base}")
+        base = measured.base(model)
         steps = {"loss": len(scan.modules) * len(plans), "hessian": chunks(samples)}
         with reporting(f"sensitivity: {method}", steps.get(method, 1), progress) as advance:
             if method == "loss":

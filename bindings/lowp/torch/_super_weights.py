@@ -6,6 +6,7 @@ Source: The Super Weight in Large Language Models, arXiv 2411.07191.
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -37,7 +38,10 @@ __all__ = ["HeldOut", "hold_one_out", "quantized_weights"]
 
 @dataclass(frozen=True)
 class HeldOut:
-    """One weight: where it is, and what the loss gains when it is zero (NaN: not measured)."""
+    """One weight: where it is, and what the loss gains when it is zero.
+
+    change: NaN where it was not measured, or the loss without the weight is NaN.
+    """
 
     layer: str
     index: tuple[int, ...]
@@ -48,7 +52,12 @@ class HeldOut:
 def _largest(modules: dict[str, Any], count: int) -> list[HeldOut]:
     """The weights of largest magnitude of all layers."""
     found: list[HeldOut] = []
+    own = {
+        id(m.weight): name for name, m in reversed(modules.items())
+    }  # one of those that share it
     for name, module in modules.items():
+        if own[id(module.weight)] != name:
+            continue
         w = module.weight.detach()
         flat = w.abs().flatten().nan_to_num(torch.inf)
         for at in flat.topk(min(count, flat.numel())).indices.tolist():
@@ -76,11 +85,16 @@ def _spikes(model: nn.Module, modules: dict[str, Any], loss: Loss, count: int) -
     try:
         for name, module in modules.items():
             if module.weight.ndim == 2 and not isinstance(module, nn.Embedding):
-                hooks.append(module.register_forward_hook(hook_of(name), with_kwargs=True))
+                hook = module.register_forward_hook(hook_of(name), with_kwargs=True, prepend=True)
+                hooks.append(hook)
         loss.value(model)
     finally:
         for hook in hooks:
             hook.remove()
+    if not peaks:
+        raise ValueError(
+            "hold_one_out: 'spikes' are of linear layers, of which none ran here; use 'magnitude'"
+        )
     found: list[tuple[float, HeldOut]] = []
     for name, (x, y) in peaks.items():
         place = (int(y.argmax()), int(x.argmax()))
@@ -89,7 +103,11 @@ def _spikes(model: nn.Module, modules: dict[str, Any], loss: Loss, count: int) -
         is_turned = sibling_of(modules[name]) is TransposedLinear
         found.append((float(y.max()), HeldOut(name, place[::-1] if is_turned else place, value)))
     found.sort(key=lambda pair: -pair[0])
-    return [one for _, one in found[:count]]
+    # of modules that share a weight, the one of the larger output
+    first: dict[Any, HeldOut] = {}
+    for _, one in found:
+        first.setdefault((id(modules[one.layer].weight), one.index), one)
+    return list(first.values())[:count]
 
 
 def _given(modules: dict[str, Any], candidates: Iterable[Any], who: str) -> list[HeldOut]:
@@ -135,10 +153,14 @@ def hold_one_out(
 ) -> tuple[HeldOut, ...]:
     """What the loss gains when one weight is zero, for each candidate alone; the largest first.
 
+    A loss that is NaN without the weight comes before all others.
+
     model, loss, layers, progress: as in sensitivity; the model is as it was afterwards. candidates:
     "magnitude", the `count` largest weights; "spikes", of each linear layer the weight between its
     largest input and its largest output, the `count` with the largest outputs (one forward pass
-    finds them, as in the paper); or HeldOut or pairs (layer, index).
+    finds them, as in the paper); or HeldOut or pairs (layer, index). A weight that modules share
+    is one candidate. ValueError: as in sensitivity; no such weight; "spikes" where no linear layer
+    runs.
     """
     whole("hold_one_out: count", count, 1, 1 << 20)
     who = "hold_one_out"
@@ -154,14 +176,14 @@ def hold_one_out(
             found = _largest(modules, count)
         else:
             found = _spikes(model, modules, measured, count)
-        base = measured.value(model)
+        base = measured.base(model)
         rows = []
         with reporting(who, len(found), progress) as advance:
             for one in found:
                 change = _change(model, modules[one.layer], one, measured) - base
                 rows.append(replace(one, change=change))
                 advance()
-    return tuple(sorted(rows, key=lambda row: -row.change))
+    return tuple(sorted(rows, key=lambda row: (not math.isnan(row.change), -row.change)))
 
 
 @contextlib.contextmanager
