@@ -4,41 +4,11 @@ from __future__ import annotations
 
 import lowp
 import pandas as pd
+from block_errors import BLOCKS, PER_TENSOR
 from verdicts import markdown
 
 DATA = ("gaussian", "laplace", "student_t3")
 
-#: relMSE of N(0, 1) by an independent program: a scale a tensor, the best one.
-SPLITS = {
-    "float4_e2m1fn": 0.01274,
-    "e0m3": 0.01306,
-    "e3m0": 0.0378,
-    "float6_e2m3fn": 8.33e-4,
-    "float6_e3m2fn": 2.74e-3,
-    "float8_e4m3fn": 6.94e-4,
-    "float8_e5m2": 2.74e-3,
-    "int8": 9.06e-5,
-}
-#: The same in blocks.
-BLOCKS = {
-    "mxfp4": 0.01322,
-    "mxfp4/16/floor": 0.01386,
-    "mxfp4/32/ceil": 0.02081,
-    "mxfp4/16/ceil": 0.01794,
-    "mxfp4/32/rceil": 0.01332,
-    "mxfp4/16/rceil": 0.01272,
-    "mxfp4/32/even": 0.01252,
-    "mxfp4/16/even": 0.01212,
-    "float4_e2m1fn/32/float32/amax": 0.01022,
-    "float4_e2m1fn/16/float32/amax": 0.00885,
-    "fp4_ue5m3_32": 0.01033,
-    "fp4_ue5m3_16": 0.00903,
-    "nvfp4/32": 0.01033,
-    "nvfp4": 0.00903,
-    "mxfp8_e4m3": 8.62e-4,
-    "mxfp8_e4m3/even": 7.62e-4,
-    "mxfp8_e4m3/rceil": 7.05e-4,
-}
 #: Without and with a Hadamard transform of 32. Source: MR-GPTQ, arXiv 2509.23202, recomputed.
 TURNED = {
     ("laplace", "mxfp4"): (0.0159, 0.0131),
@@ -88,7 +58,8 @@ def _references(rows: pd.DataFrame) -> str:
     gaussian = rows[rows.data == "gaussian"]
     plain = _blocked(gaussian)[lambda f: f.hadamard == 0]
     found = []
-    for names, of in ((SPLITS, _scaled(gaussian)), (BLOCKS, plain)):
+    blocks = {name: mse for name, (mse, _) in BLOCKS.items() if mse is not None}
+    for names, of in ((PER_TENSOR, _scaled(gaussian)), (blocks, plain)):
         errors = of.set_index("format").relative_mse
         for name, reference in names.items():
             ours = float(errors[name])

@@ -32,9 +32,11 @@ def rows(name: str) -> pd.DataFrame:
 
 def page(name: str) -> str:
     """The page with its texts as the rows have them now."""
-    sys.path.insert(0, str(FOLDER))
+    beside = [str(FOLDER), str(FOLDER.parent / "examples")]
+    sys.path[:0] = beside
     module = import_module(name)
-    sys.path.remove(str(FOLDER))
+    for folder in beside:
+        sys.path.remove(folder)
     found: dict[str, str] = module.tables(rows(name))
     fitted: set[str] = getattr(module, "FITTED", set())
 

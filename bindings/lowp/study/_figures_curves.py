@@ -125,7 +125,7 @@ def _band(
 ) -> tuple[NDArray[np.float64], ...]:  # fmt: skip
     """Steps, mean, smallest and largest over replicates (and steps of a window); NaN: not finite.
 
-    Replicates that end early, as pruned ones do, count as long as they run.
+    Replicates that end early, as diverged ones do, count as long as they run.
     """
     longest = max(a.size for a in arrays)
     longest = -(-longest // window) * window

@@ -271,8 +271,8 @@ def _cards(found: Summary, compared: dict[str, Any] | None) -> list[tuple[str, s
         at = f" at {number(bits)} bits" if np.isfinite(bits) else ""
         below = found.label(0, 120)
         cards.append((f"best {words(found.objective)}{at}", value, below))
-    counts = [(found.count(status), status) for status in ("failed", "pruned")]
-    below = ", ".join(f"{count} {status}" for count, status in counts if count) or "none failed"
+    failed = found.count("failed")
+    below = f"{failed} failed" if failed else "none failed"
     cards.append(("runs done", number(found.count("done")), below))
     total = len(found.configurations)
     lost = int((~found.finite).sum()) if found.objective in found.configurations else 0
