@@ -1,4 +1,4 @@
-# find_package(lowp) and find_package(lowp COMPONENTS dispatch).
+# find_package(lowp), with COMPONENTS dispatch or cuda for the compiled libraries.
 
 include(CMakePackageConfigHelpers)
 
@@ -12,6 +12,11 @@ if(LOWP_BUILD_DISPATCH)
     install(TARGETS lowp_dispatch EXPORT lowp_dispatch COMPONENT lowp
             ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
     install(EXPORT lowp_dispatch NAMESPACE lowp:: FILE lowpDispatchTargets.cmake
+            DESTINATION ${LOWP_CMAKE_DIR} COMPONENT lowp)
+endif()
+if(TARGET lowp_cuda)
+    install(TARGETS lowp_cuda EXPORT lowp_cuda COMPONENT lowp ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
+    install(EXPORT lowp_cuda NAMESPACE lowp:: FILE lowpCudaTargets.cmake
             DESTINATION ${LOWP_CMAKE_DIR} COMPONENT lowp)
 endif()
 

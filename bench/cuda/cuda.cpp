@@ -1,0 +1,140 @@
+// What lowp::cuda reaches, against a copy on the device that moves as many bytes. Prints a table:
+// values a second, bytes a second, and the ratio to the copy.
+#include <cuda_runtime_api.h>
+
+#include <algorithm>
+#include <cstdio>
+#include <functional>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "lowp/cuda.hpp"
+#include "lowp/formats.hpp"
+
+namespace {
+
+namespace cuda = lowp::cuda;
+
+void check(cudaError_t status) {
+    if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));
+}
+
+/// Median seconds of a call, by events, after warming up.
+double seconds(const std::function<void()>& work) {
+    constexpr int repeats = 15;
+    cudaEvent_t begin = nullptr;
+    cudaEvent_t end = nullptr;
+    check(cudaEventCreate(&begin));
+    check(cudaEventCreate(&end));
+    std::vector<float> times;
+    for (int i = 0; i < repeats + 3; ++i) {
+        check(cudaEventRecord(begin));
+        work();
+        check(cudaEventRecord(end));
+        check(cudaEventSynchronize(end));
+        float milliseconds = 0;
+        check(cudaEventElapsedTime(&milliseconds, begin, end));
+        if (i >= 3) times.push_back(milliseconds);
+    }
+    check(cudaEventDestroy(begin));
+    check(cudaEventDestroy(end));
+    std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
+    return 1e-3 * static_cast<double>(times[repeats / 2]);
+}
+
+constexpr std::size_t n = std::size_t{1} << 28;
+double copied_bytes_a_second = 0;
+
+void row(const std::string& what, double bytes_a_value, const std::function<void()>& work) {
+    const double t = seconds(work);
+    const double values = static_cast<double>(n) / t;
+    std::printf("%-58s %8.1f Gv/s %7.2f TB/s %6.3f of copy\n", what.c_str(), 1e-9 * values,
+                1e-12 * values * bytes_a_value, values * bytes_a_value / copied_bytes_a_second);
+    std::fflush(stdout);
+}
+
+const char* name_of(cuda::carrier c) {
+    return c == cuda::carrier::float32   ? "float32"
+           : c == cuda::carrier::float64 ? "float64"
+           : c == cuda::carrier::float16 ? "float16"
+                                         : "bfloat16";
+}
+
+void conversions(void* x, void* y, cuda::carrier c, const lowp::format& f,
+                 const lowp::projection& p) {
+    const auto all = cuda::layout::of({n});
+    const double bytes = cuda::bytes_of(c);
+    const std::string what =
+        std::string(name_of(c)) + " " + lowp::name(f) + " " + std::string(lowp::name(p.rounding));
+    row("quantize " + what, 2 * bytes,
+        [&] { cuda::quantize({x, c, all}, {y, c, all}, f, p); });
+    if (f.bits() <= 8)
+        row("encode " + what, bytes + 1,
+            [&] { cuda::encode({x, c, all}, {y, 1, all}, f, p, {.nan_code = 0}); });
+}
+
+}  // namespace
+
+int main() {
+    using lowp::rounding;
+    void* x = nullptr;
+    void* y = nullptr;
+    check(cudaMalloc(&x, n * 8));
+    check(cudaMalloc(&y, n * 8));
+    // Fresh normal-like data: sums of bytes of the generator's words would need the host; codes decoded
+    // from random bytes have every exponent.
+    std::vector<std::uint8_t> random(n);
+    for (std::size_t i = 0; i < n; i += 4) {
+        const auto word = lowp::random_source{}(i / 4);
+        for (std::size_t j = 0; j < 4; ++j)
+            random[i + j] = static_cast<std::uint8_t>((word >> (8 * j)) % 0x7F);
+    }
+    check(cudaMemcpy(y, random.data(), n, cudaMemcpyHostToDevice));
+    const double t = seconds([&] { check(cudaMemcpyAsync(x, y, n * 4, cudaMemcpyDeviceToDevice)); });
+    copied_bytes_a_second = 8.0 * static_cast<double>(n) / t;
+    std::printf("%-58s %8.1f Gv/s %7.2f TB/s\n", "device copy, float32", 1e-9 * n / t,
+                1e-12 * copied_bytes_a_second);
+    check(cudaMemcpy(y, random.data(), n, cudaMemcpyHostToDevice));
+    const auto all = cuda::layout::of({n});
+    for (const cuda::carrier c : {cuda::carrier::float32, cuda::carrier::bfloat16,
+                                  cuda::carrier::float16, cuda::carrier::float64}) {
+        check(cudaMemcpy(y, random.data(), n, cudaMemcpyHostToDevice));
+        // Every exponent of E4M3, and below its last bit something to round: a tenth more.
+        cuda::options o;
+        std::uint32_t* failures = nullptr;
+        check(cudaMalloc(reinterpret_cast<void**>(&failures), 4));
+        o.failures = failures;
+        row(std::string("decode ") + name_of(c) + " float8_e4m3fn", cuda::bytes_of(c) + 1.0,
+            [&] { cuda::decode({y, 1, all}, {x, c, all}, lowp::float8_e4m3fn, o); });
+        check(cudaFree(failures));
+        for (const rounding r :
+             {rounding::nearest_ties_to_even, rounding::toward_positive, rounding::stochastic_a})
+            conversions(x, y, c, lowp::float8_e4m3fn, {r});
+        conversions(x, y, c, lowp::float4_e2m1fn, {rounding::nearest_ties_to_even, lowp::saturation::finite});
+        conversions(x, y, c, lowp::float8_e8m0fnu, {});
+        if (cuda::bytes_of(c) > 2) conversions(x, y, c, lowp::bfloat16, {});
+        if (cuda::bytes_of(c) > 2) conversions(x, y, c, lowp::bfloat16, {rounding::stochastic_a});
+    }
+    const std::vector<std::uint8_t> nibbles(n, 5);
+    check(cudaMemcpy(x, nibbles.data(), n, cudaMemcpyHostToDevice));
+    std::uint32_t* failures = nullptr;
+    check(cudaMalloc(reinterpret_cast<void**>(&failures), 4));
+    cuda::options o;
+    o.failures = failures;
+    auto* const codes = static_cast<std::uint8_t*>(x);
+    auto* const bytes = static_cast<std::uint8_t*>(y);
+    for (const int bits : {4, 6}) {
+        const double each = 1 + bits / 8.0;
+        row("pack " + std::to_string(bits), each, [&] { cuda::pack(codes, n, bits, bytes, o); });
+        row("unpack " + std::to_string(bits), each, [&] { cuda::unpack(bytes, bits, codes, n); });
+    }
+    const std::size_t side = std::size_t{1} << 14;
+    const std::size_t shape[] = {side, side};
+    const std::ptrdiff_t turned[] = {1, static_cast<std::ptrdiff_t>(side)};
+    row("quantize float32 float8_e4m3fn, transposed into C order", 8, [&] {
+        cuda::quantize({x, cuda::carrier::float32, cuda::layout::of(shape, turned)},
+                       {y, cuda::carrier::float32, cuda::layout::of(shape)}, lowp::float8_e4m3fn);
+    });
+    return 0;
+}

@@ -1,0 +1,135 @@
+// The verbs of cuda.hpp as the host sees them: arguments checked, plans made, kernels chosen.
+#include <stdexcept>
+#include <string>
+
+#include "conversion.hpp"
+#include "lowp/formats.hpp"
+
+namespace lowp::cuda {
+
+namespace {
+
+using lowp::detail::plan;
+
+[[noreturn]] void fail(const char* verb, const std::string& message) {
+    throw std::invalid_argument(std::string("lowp::cuda::") + verb + ": " + message);
+}
+
+/// f with the carrier as a type.
+template <class F>
+void with_carrier(carrier c, F&& f) {
+    switch (c) {
+        case carrier::float64:
+            return f(std::integral_constant<carrier, carrier::float64>{});
+        case carrier::float16:
+            return f(std::integral_constant<carrier, carrier::float16>{});
+        case carrier::bfloat16:
+            return f(std::integral_constant<carrier, carrier::bfloat16>{});
+        case carrier::float32: break;
+    }
+    f(std::integral_constant<carrier, carrier::float32>{});
+}
+
+/// Results of 16 bits must hold every value of f.
+void check_holds(const char* verb, carrier c, const format& f) {
+    if (bytes_of(c) != 2) return;
+    const format& half = c == carrier::float16 ? float16 : bfloat16;
+    if (!half.holds(f))
+        fail(verb, name(half) + " does not hold every value of " + name(f) +
+                       "; use an array of float32 or float64");
+}
+
+void check_data(const char* verb, const void* from, const void* to, std::size_t size) {
+    if (size > 0 && (from == nullptr || to == nullptr))
+        fail(verb, "input and output must not be null where there are elements");
+}
+
+void check_code_bytes(const char* verb, int bytes, const format& f) {
+    if (bytes != 1 && bytes != 2 && bytes != 4 && bytes != 8)
+        fail(verb, "codes must be integers of 1, 2, 4 or 8 bytes; got " + std::to_string(bytes));
+    if (f.bits() > 8 * bytes)
+        fail(verb, "codes of " + std::to_string(f.bits()) + " bits do not fit integers of " +
+                       std::to_string(bytes) + " bytes; use wider ones");
+}
+
+template <class T>
+detail::call<T> make_call(const format& f, const projection& p, const options& o,
+                          const void* from, void* to) {
+    const converter<T> made(f, p);
+    detail::call<T> c;
+    c.plan = made.plan();
+    c.source = o.source;
+    c.stream_offset = o.stream_offset;
+    c.failures = o.failures;
+    c.from = from;
+    c.to = to;
+    c.ignores_index = !is_stochastic(p.rounding);
+    return c;
+}
+
+bool same_strides(const layout& a, const layout& b) {
+    for (int i = 0; i < a.axes; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        if (a.shape[at] > 1 && a.strides[at] != b.strides[at]) return false;
+    }
+    return true;
+}
+
+}  // namespace
+
+void quantize(const const_values& x, const values& out, const format& f, const projection& p,
+              const options& o, stream s) {
+    if (x.carrier != out.carrier) fail("quantize", "x and out must be of one carrier");
+    const detail::walk w = detail::make_walk("quantize", x.layout, out.layout, o.first_index);
+    check_data("quantize", x.data, out.data, w.size);
+    if (x.data == out.data && !same_strides(x.layout, out.layout))
+        fail("quantize", "x and out at one place must have the same strides");
+    with_carrier(x.carrier, [&](auto of) {
+        constexpr carrier C = decltype(of)::value;
+        const auto c = make_call<detail::worker_t<C>>(f, p, o, x.data, out.data);
+        check_holds("quantize", C, f);
+        if (w.size > 0) detail::conversions<C>::quantize(c, w, s);
+    });
+}
+
+void encode(const const_values& x, const codes& out, const format& f, const projection& p,
+            const options& o, stream s) {
+    const detail::walk w = detail::make_walk("encode", x.layout, out.layout, o.first_index);
+    check_data("encode", x.data, out.data, w.size);
+    with_carrier(x.carrier, [&](auto of) {
+        constexpr carrier C = decltype(of)::value;
+        auto c = make_call<detail::worker_t<C>>(f, p, o, x.data, out.data);
+        check_code_bytes("encode", out.bytes, f);
+        c.code_bytes = out.bytes;
+        c.refuses_nan = !o.nan_code && !f.has_nan();
+        if (c.refuses_nan && o.failures == nullptr)
+            fail("encode", name(f) + " has no NaN: say what a NaN becomes (options::nan_code), or " +
+                               "where to report one (options::failures)");
+        if (o.nan_code && (*o.nan_code & ~f.code_mask()) != 0)
+            fail("encode", "nan_code must be a code of " + std::to_string(f.bits()) +
+                               " bits; got " + std::to_string(*o.nan_code));
+        if (o.nan_code)
+            c.plan.nan_code = static_cast<decltype(c.plan.nan_code)>(*o.nan_code);
+        if (w.size > 0) detail::conversions<C>::encode(c, w, s);
+    });
+}
+
+void decode(const const_codes& codes, const values& out, const format& f, const options& o,
+            stream s) {
+    const detail::walk w = detail::make_walk("decode", codes.layout, out.layout, 0);
+    check_data("decode", codes.data, out.data, w.size);
+    with_carrier(out.carrier, [&](auto of) {
+        constexpr carrier C = decltype(of)::value;
+        auto c = make_call<detail::worker_t<C>>(f, {}, o, codes.data, out.data);
+        check_holds("decode", C, f);
+        check_code_bytes("decode", codes.bytes, f);
+        c.code_bytes = codes.bytes;
+        if (8 * codes.bytes > f.bits() && o.failures == nullptr)
+            fail("decode", "codes of " + std::to_string(f.bits()) + " bits in integers of " +
+                               std::to_string(8 * codes.bytes) +
+                               ": say where to report bits above them (options::failures)");
+        if (w.size > 0) detail::conversions<C>::decode(c, w, s);
+    });
+}
+
+}  // namespace lowp::cuda

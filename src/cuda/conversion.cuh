@@ -1,0 +1,270 @@
+// The kernels that convert element by element. Templates are what costs instructions in the loop:
+// carrier, path, and whether a mode takes random bits; the mode itself is a branch that all threads
+// take alike, once for some elements, and the width of codes another.
+#pragma once
+
+#include "device.cuh"
+#include "lowp/random.hpp"
+
+namespace lowp::cuda::detail {
+
+using lowp::detail::path;
+
+/// Whether modes that take random bits, or those that take none.
+enum class chance : std::uint8_t { none, random };
+
+/// Elements of a thread and step: 16 bytes, at least four.
+template <carrier C>
+inline constexpr int step_of = bytes_of(C) == 2 ? 8 : 4;
+
+/// The path of a kernel: one, or whatever the plan says.
+template <path P>
+struct one_path {
+    template <class T, class F>
+    __device__ static void with(path, F&& f) {
+        f(std::integral_constant<path, P>{});
+    }
+};
+struct any_path {
+    template <class T, class F>
+    __device__ static void with(path p, F&& f) {
+        switch (p) {
+            case path::sum: return f(std::integral_constant<path, path::sum>{});
+            case path::plain_sum: return f(std::integral_constant<path, path::plain_sum>{});
+            case path::aligned: return f(std::integral_constant<path, path::aligned>{});
+            case path::plain_aligned: return f(std::integral_constant<path, path::plain_aligned>{});
+            case path::renormalized: return f(std::integral_constant<path, path::renormalized>{});
+            case path::shifted: return f(std::integral_constant<path, path::shifted>{});
+        }
+    }
+};
+
+/// body(mode) for the plan's mode, among those of one kind.
+template <chance Chance, class F>
+__device__ void with_mode(rounding r, F&& body) {
+    lowp::detail::with_rounding(r, [&](auto mode) {
+        constexpr bool wanted = Chance == chance::random;
+        if constexpr (is_stochastic(decltype(mode)::value) == wanted) body(mode);
+    });
+}
+
+template <chance Chance, int N, class T>
+__device__ void words_of_step(const call<T>& c, std::uint64_t index, std::uint32_t (&words)[N]) {
+    if constexpr (Chance == chance::random)
+        random_words(c.source, c.stream_offset, index, words);
+}
+
+/// The verbs as kernels see them: how N elements are loaded, converted and stored.
+template <carrier C, chance Chance, class Paths>
+struct quantize_verb {
+    using T = worker_t<C>;
+    using word = word_of<T>;
+    static constexpr int step = step_of<C>;
+
+    template <int N>
+    __device__ static void load(const call<T>& c, std::uint64_t i, word (&v)[N]) {
+        load_values<C>(c.from, i, v);
+    }
+    template <int N>
+    __device__ static void store(const call<T>& c, std::uint64_t i, const word (&v)[N]) {
+        store_values<C>(c.to, i, v);
+    }
+    template <int N>
+    __device__ static void convert(const call<T>& c, std::uint64_t index, word (&v)[N]) {
+        std::uint32_t random[N] = {};
+        words_of_step<Chance>(c, index, random);
+        Paths::template with<T>(c.plan.path, [&](auto way) {
+            with_mode<Chance>(c.plan.rounding, [&](auto mode) {
+#pragma unroll
+                for (int j = 0; j < N; ++j)
+                    v[j] = lowp::detail::quantize_lanes<lanes<T>, decltype(mode)::value,
+                                                        decltype(way)::value>(c.plan, v[j],
+                                                                              random[j]);
+            });
+        });
+    }
+};
+
+template <carrier C, chance Chance, class Paths>
+struct encode_verb {
+    using T = worker_t<C>;
+    using word = word_of<T>;
+    static constexpr int step = step_of<C>;
+
+    template <int N>
+    __device__ static void load(const call<T>& c, std::uint64_t i, word (&v)[N]) {
+        load_values<C>(c.from, i, v);
+    }
+    template <int N>
+    __device__ static void store(const call<T>& c, std::uint64_t i, const word (&v)[N]) {
+        store_codes(c.to, c.code_bytes, i, v);
+    }
+    template <int N>
+    __device__ static void convert(const call<T>& c, std::uint64_t index, word (&v)[N]) {
+        std::uint32_t random[N] = {};
+        words_of_step<Chance>(c, index, random);
+        bool met_nan = false;
+#pragma unroll
+        for (int j = 0; j < N; ++j) met_nan |= is_nan_word<T>(v[j]);
+        if (c.refuses_nan && met_nan) atomicOr(c.failures, nan_without_code);
+        Paths::template with<T>(c.plan.encode_path, [&](auto way) {
+            constexpr path wanted = decltype(way)::value;
+            // plain_aligned is a path of quantize alone.
+            constexpr path P =
+                wanted == path::plain_sum ? wanted : lowp::detail::without_plain(wanted);
+            with_mode<Chance>(c.plan.rounding, [&](auto mode) {
+#pragma unroll
+                for (int j = 0; j < N; ++j)
+                    v[j] = lowp::detail::encode_lanes<lanes<T>, decltype(mode)::value, P>(
+                        c.plan, v[j], random[j]);
+            });
+        });
+    }
+};
+
+template <carrier C>
+struct decode_verb {
+    using T = worker_t<C>;
+    using word = word_of<T>;
+    static constexpr int step = step_of<C>;
+
+    template <int N>
+    __device__ static void load(const call<T>& c, std::uint64_t i, word (&v)[N]) {
+        // Integers may be wider than the float, formats are not.
+        std::uint64_t above = load_codes(c.from, c.code_bytes, i, v);
+#pragma unroll
+        for (int j = 0; j < N; ++j) above |= v[j] & ~c.plan.code_mask;
+        if (above != 0 && c.failures != nullptr) atomicOr(c.failures, code_too_wide);
+    }
+    template <int N>
+    __device__ static void store(const call<T>& c, std::uint64_t i, const word (&v)[N]) {
+        store_values<C>(c.to, i, v);
+    }
+    template <int N>
+    __device__ static void convert(const call<T>& c, std::uint64_t /*index*/, word (&v)[N]) {
+        lowp::detail::with_integer_path(c.plan.path, [&](auto way) {
+#pragma unroll
+            for (int j = 0; j < N; ++j)
+                v[j] = lowp::detail::decode_lanes<lanes<T>, decltype(way)::value>(c.plan, v[j]);
+        });
+    }
+};
+
+/// Over one dense run, some neighbours a thread and step; what is left over at the end, one a thread.
+template <class Verb>
+__global__ void __launch_bounds__(block_threads)
+    convert_run(const __grid_constant__ call<typename Verb::T> c, std::uint64_t first_index,
+                std::uint64_t n) {
+    constexpr int N = Verb::step;
+    const std::uint64_t thread = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    for (std::uint64_t g = thread; g < n / N; g += threads) {
+        typename Verb::word v[N];
+        Verb::load(c, g * N, v);
+        Verb::convert(c, first_index + g * N, v);
+        Verb::store(c, g * N, v);
+    }
+    if (thread >= n % N) return;
+    const std::uint64_t i = n / N * N + thread;
+    typename Verb::word v[1];
+    Verb::load(c, i, v);
+    Verb::convert(c, first_index + i, v);
+    Verb::store(c, i, v);
+}
+
+/// Over arrays of any strides, one element a thread and step, neighbours in the result side by side.
+template <class Verb>
+__global__ void __launch_bounds__(block_threads)
+    convert_walk(const __grid_constant__ call<typename Verb::T> c, const __grid_constant__ walk w) {
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    const bool is_small = w.size >> 32 == 0;
+    for (std::uint64_t i = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < w.size;
+         i += threads) {
+        std::uint64_t left = i;
+        std::int64_t from = 0;
+        std::int64_t to = 0;
+        std::int64_t index = 0;
+        for (int a = w.count - 1; a >= 0; --a) {
+            const walk::axis& at = w.axes[a];
+            // Division of 32 bits is several times faster.
+            const std::uint64_t over =
+                is_small ? static_cast<std::uint32_t>(left) / static_cast<std::uint32_t>(at.length)
+                         : left / at.length;
+            const auto k = static_cast<std::int64_t>(left - over * at.length);
+            from += k * at.from;
+            to += k * at.to;
+            index += k * at.index;
+            left = over;
+        }
+        typename Verb::word v[1];
+        Verb::load(c, static_cast<std::uint64_t>(from), v);
+        Verb::convert(c, w.first_index + static_cast<std::uint64_t>(index), v);
+        Verb::store(c, static_cast<std::uint64_t>(to), v);
+    }
+}
+
+/// Whether groups of `step` elements of this many bytes lie on their own boundaries.
+[[nodiscard]] inline bool is_aligned(const void* p, int bytes, int step) {
+    const int group_bytes = bytes * step < 16 ? bytes * step : 16;
+    return reinterpret_cast<std::uintptr_t>(p) % static_cast<std::uintptr_t>(group_bytes) == 0;
+}
+
+/// Run: of one path; Walk: of any. from_bytes, to_bytes: of an element in memory.
+template <class Run, class Walk, class T>
+void launch_over(const call<T>& c, const walk& w, int from_bytes, int to_bytes, stream s) {
+    const bool runs = w.is_flat() || (c.ignores_index && w.is_dense());
+    if (runs && is_aligned(c.from, from_bytes, Run::step) &&
+        is_aligned(c.to, to_bytes, Run::step)) {
+        const std::uint64_t threads = w.size / Run::step + w.size % Run::step;
+        return launch(&convert_run<Run>, blocks_for(threads), s, c, w.first_index, w.size);
+    }
+    launch(&convert_walk<Walk>, blocks_for(w.size), s, c, w);
+}
+
+template <class F>
+void with_chance(rounding r, F&& f) {
+    if (is_stochastic(r)) f(std::integral_constant<chance, chance::random>{});
+    else f(std::integral_constant<chance, chance::none>{});
+}
+template <class F>
+void with_path(path p, F&& f) {
+    switch (p) {
+        case path::sum: return f(std::integral_constant<path, path::sum>{});
+        case path::plain_sum: return f(std::integral_constant<path, path::plain_sum>{});
+        case path::aligned: return f(std::integral_constant<path, path::aligned>{});
+        case path::plain_aligned: return f(std::integral_constant<path, path::plain_aligned>{});
+        case path::renormalized: return f(std::integral_constant<path, path::renormalized>{});
+        case path::shifted: return f(std::integral_constant<path, path::shifted>{});
+    }
+}
+
+template <carrier C>
+void conversions<C>::quantize(const call<T>& c, const walk& w, stream s) {
+    with_chance(c.plan.rounding, [&](auto kind) {
+        constexpr chance K = decltype(kind)::value;
+        with_path(c.plan.path, [&](auto way) {
+            launch_over<quantize_verb<C, K, one_path<decltype(way)::value>>,
+                        quantize_verb<C, K, any_path>>(c, w, bytes_of(C), bytes_of(C), s);
+        });
+    });
+}
+
+template <carrier C>
+void conversions<C>::encode(const call<T>& c, const walk& w, stream s) {
+    with_chance(c.plan.rounding, [&](auto kind) {
+        constexpr chance K = decltype(kind)::value;
+        with_path(c.plan.encode_path, [&](auto way) {
+            constexpr path wanted = decltype(way)::value;
+            constexpr path P = wanted == path::plain_aligned ? path::aligned : wanted;
+            launch_over<encode_verb<C, K, one_path<P>>, encode_verb<C, K, any_path>>(
+                c, w, bytes_of(C), c.code_bytes, s);
+        });
+    });
+}
+
+template <carrier C>
+void conversions<C>::decode(const call<T>& c, const walk& w, stream s) {
+    launch_over<decode_verb<C>, decode_verb<C>>(c, w, c.code_bytes, bytes_of(C), s);
+}
+
+}  // namespace lowp::cuda::detail

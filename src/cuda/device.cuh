@@ -1,0 +1,180 @@
+// What every kernel of src/cuda needs: lanes of a thread, values in memory, launches.
+#pragma once
+
+#include <cuda_fp16.h>
+#include <cuda_runtime.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+#include "conversion.hpp"
+#include "lowp/codec.hpp"
+
+namespace lowp::cuda::detail {
+
+/// One thread is one scalar lane: the device runs the text of detail/kernel.hpp as it stands.
+template <class T>
+using lanes = lowp::detail::value_lanes<T>;
+template <class T>
+using word_of = typename lowp::detail::carrier<T>::word;
+
+template <class T>
+__device__ constexpr bool is_nan_word(word_of<T> bits) {
+    using c = lowp::detail::carrier<T>;
+    constexpr word_of<T> magnitude = ~word_of<T>{0} >> 1;
+    return (bits & magnitude) > magnitude >> c::mantissa << c::mantissa;
+}
+
+/// Values of a carrier in memory, and as words of the float that works on them.
+template <carrier C>
+struct memory {
+    using T = worker_t<C>;
+    using stored = word_of<T>;
+    __device__ static word_of<T> widened(stored s) { return s; }
+    __device__ static stored narrowed(word_of<T> w) { return w; }
+};
+/// Widening is exact; narrowing rounds to nearest even, once. NaN is the quiet one both ways.
+template <>
+struct memory<carrier::float16> {
+    using T = float;
+    using stored = std::uint16_t;
+    static constexpr std::uint32_t quiet_nan = 0x7FC00000;
+    __device__ static std::uint32_t widened(stored s) {
+        const std::uint32_t wide = __float_as_uint(__half2float(__ushort_as_half(s)));
+        return is_nan_word<float>(wide) ? quiet_nan : wide;
+    }
+    __device__ static stored narrowed(std::uint32_t w) {
+        const stored s = __half_as_ushort(__float2half_rn(__uint_as_float(w)));
+        return is_nan_word<float>(w) ? stored{0x7E00} : s;
+    }
+};
+template <>
+struct memory<carrier::bfloat16> {
+    using T = float;
+    using stored = std::uint16_t;
+    static constexpr std::uint32_t quiet_nan = 0x7FC00000;
+    __device__ static std::uint32_t widened(stored s) {
+        const std::uint32_t wide = static_cast<std::uint32_t>(s) << 16;
+        return is_nan_word<float>(wide) ? quiet_nan : wide;
+    }
+    /// The upper half is the code: half of its last bit, less where it is even, carries into it.
+    __device__ static stored narrowed(std::uint32_t w) {
+        const std::uint32_t rounded = (w + 0x7FFF + (w >> 16 & 1)) >> 16;
+        return is_nan_word<float>(w) ? stored{0x7FC0} : static_cast<stored>(rounded);
+    }
+};
+
+/// N neighbours, moved in pieces of up to 16 bytes.
+template <class Value, int N>
+struct alignas(sizeof(Value) * N < 16 ? sizeof(Value) * N : 16) group {
+    Value at[N];
+};
+
+/// Codes of one of four widths from and to words; the width is the same for all threads. Returns the
+/// bits that no word has.
+template <int N, class Word>
+__device__ std::uint64_t load_codes(const void* codes, int bytes, std::uint64_t i,
+                                    Word (&words)[N]) {
+    std::uint64_t lost = 0;
+    const auto load = [&]<class Code>(Code) {
+        const auto g =
+            *reinterpret_cast<const group<Code, N>*>(static_cast<const Code*>(codes) + i);
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            words[j] = static_cast<Word>(g.at[j]);
+            if constexpr (sizeof(Code) > sizeof(Word)) lost |= g.at[j] ^ words[j];
+        }
+    };
+    if (bytes == 1) load(std::uint8_t{});
+    else if (bytes == 2) load(std::uint16_t{});
+    else if (bytes == 4) load(std::uint32_t{});
+    else load(std::uint64_t{});
+    return lost;
+}
+template <int N, class Word>
+__device__ void store_codes(void* codes, int bytes, std::uint64_t i, const Word (&words)[N]) {
+    const auto store = [&]<class Code>(Code) {
+        group<Code, N> g;
+#pragma unroll
+        for (int j = 0; j < N; ++j) g.at[j] = static_cast<Code>(words[j]);
+        *reinterpret_cast<group<Code, N>*>(static_cast<Code*>(codes) + i) = g;
+    };
+    if (bytes == 1) store(std::uint8_t{});
+    else if (bytes == 2) store(std::uint16_t{});
+    else if (bytes == 4) store(std::uint32_t{});
+    else store(std::uint64_t{});
+}
+
+template <carrier C, int N>
+__device__ void load_values(const void* x, std::uint64_t i, word_of<worker_t<C>> (&words)[N]) {
+    using stored = typename memory<C>::stored;
+    const auto g = *reinterpret_cast<const group<stored, N>*>(static_cast<const stored*>(x) + i);
+#pragma unroll
+    for (int j = 0; j < N; ++j) words[j] = memory<C>::widened(g.at[j]);
+}
+template <carrier C, int N>
+__device__ void store_values(void* y, std::uint64_t i, const word_of<worker_t<C>> (&words)[N]) {
+    using stored = typename memory<C>::stored;
+    group<stored, N> g;
+#pragma unroll
+    for (int j = 0; j < N; ++j) g.at[j] = memory<C>::narrowed(words[j]);
+    *reinterpret_cast<group<stored, N>*>(static_cast<stored*>(y) + i) = g;
+}
+
+/// The random words of N neighbours from `index` on: a Philox counter has four of them.
+template <int N>
+__device__ void random_words(random_source s, const std::uint64_t* stream_offset,
+                             std::uint64_t index, std::uint32_t (&words)[N]) {
+    if (stream_offset != nullptr) s.stream += *stream_offset;
+    if constexpr (N % 4 == 0) {
+        if (index % 4 == 0) {
+#pragma unroll
+            for (int j = 0; j < N; j += 4) {
+                const std::uint64_t block = (index + j) / 4;
+                const std::array<std::uint32_t, 4> counter{s.low(block), s.high(block),
+                                                           s.low(s.stream), s.high(s.stream)};
+                const std::array<std::uint32_t, 2> key{s.low(s.seed), s.high(s.seed)};
+                const auto four = s.generator == generator::philox4x32_7
+                                      ? philox4x32(counter, key, 7)
+                                      : philox4x32(counter, key, 10);
+#pragma unroll
+                for (int k = 0; k < 4; ++k) words[j + k] = four[k];
+            }
+            return;
+        }
+    }
+    for (int j = 0; j < N; ++j) words[j] = s(index + j);
+}
+
+// ---- launches -------------------------------------------------------------------------------------
+
+inline void check(cudaError_t status, const char* what) {
+    if (status != cudaSuccess)
+        throw std::runtime_error(std::string("lowp::cuda: ") + what + ": " +
+                                 cudaGetErrorString(status));
+}
+
+inline constexpr int block_threads = 256;
+
+/// Blocks for so many threads' work: enough to fill the device some times over, the rest in strides.
+inline unsigned blocks_for(std::uint64_t threads) {
+    int device = 0;
+    int processors = 0;
+    check(cudaGetDevice(&device), "no device");
+    check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
+          "the device's attributes");
+    const std::uint64_t most = static_cast<std::uint64_t>(processors) * 8 * 16;
+    const std::uint64_t wanted = (threads + block_threads - 1) / block_threads;
+    return static_cast<unsigned>(wanted < most ? wanted : most);
+}
+
+template <class Kernel, class... Arguments>
+void launch(Kernel* kernel, unsigned blocks, stream s, const Arguments&... arguments) {
+    if (blocks == 0) return;
+    kernel<<<blocks, block_threads, 0, s>>>(arguments...);
+    check(cudaGetLastError(), "a kernel did not start");
+}
+
+}  // namespace lowp::cuda::detail
