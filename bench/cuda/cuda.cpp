@@ -9,7 +9,9 @@
 #include <string>
 #include <vector>
 
+#include "lowp/block_formats.hpp"
 #include "lowp/cuda.hpp"
+#include "lowp/cuda_block.hpp"
 #include "lowp/formats.hpp"
 
 namespace {
@@ -67,11 +69,40 @@ void conversions(void* x, void* y, cuda::carrier c, const lowp::format& f,
     const double bytes = cuda::bytes_of(c);
     const std::string what =
         std::string(name_of(c)) + " " + lowp::name(f) + " " + std::string(lowp::name(p.rounding));
-    row("quantize " + what, 2 * bytes,
-        [&] { cuda::quantize({x, c, all}, {y, c, all}, f, p); });
+    const bool holds = bytes > 2 || (c == cuda::carrier::float16 ? lowp::float16 : lowp::bfloat16).holds(f);
+    if (holds)
+        row("quantize " + what, 2 * bytes,
+            [&] { cuda::quantize({x, c, all}, {y, c, all}, f, p); });
     if (f.bits() <= 8)
         row("encode " + what, bytes + 1,
             [&] { cuda::encode({x, c, all}, {y, 1, all}, f, p, {.nan_code = 0}); });
+}
+
+/// Blocks along the last axis of rows of 4096, or another.
+void blocks(void* x, void* y, void* extra, cuda::carrier c, const char* name, int axis = -1) {
+    const auto f = lowp::parse_block_format(name);
+    const std::size_t shape[] = {n / 4096, 4096};
+    const auto l = lowp::layout_of(f.shape, shape, axis);
+    cuda::block_options o;
+    auto* const scales = static_cast<std::uint8_t*>(extra) + (std::size_t{1} << 30);
+    o.workspace = extra;
+    o.failures = reinterpret_cast<std::uint32_t*>(scales + (std::size_t{1} << 28));
+    const double bytes = cuda::bytes_of(c);
+    // Two levels read twice; so does a scale that blocks larger than a thread block's share have.
+    const bool reads_twice = f.outer.per != lowp::granularity::none || f.shape.columns == 0;
+    const double in = reads_twice ? 2 * bytes : bytes;
+    const std::string what = std::string(name_of(c)) + " " + name + (axis == -1 ? "" : ", axis 0");
+    row("quantize " + what, in + bytes, [&] { cuda::quantize(x, y, c, f, l, o); });
+    const double codes = f.element_bits() / 8.0;
+    const double all_scales = static_cast<double>(l.blocks()) / static_cast<double>(n) *
+                              (f.scale.bits() + 7) / 8;
+    const cuda::block_memory memory{static_cast<std::uint8_t*>(y), scales,
+                                    reinterpret_cast<double*>(scales + (std::size_t{1} << 28) + 8),
+                                    lowp::packing::dense};
+    row("encode " + what, in + codes + all_scales, [&] { cuda::encode(x, c, memory, f, l, o); });
+    if (axis == -1)
+        row("decode " + what, bytes + codes + all_scales,
+            [&] { cuda::decode(memory, x, c, f, l, o); });
 }
 
 }  // namespace
@@ -115,6 +146,20 @@ int main() {
         conversions(x, y, c, lowp::float8_e8m0fnu, {});
         if (cuda::bytes_of(c) > 2) conversions(x, y, c, lowp::bfloat16, {});
         if (cuda::bytes_of(c) > 2) conversions(x, y, c, lowp::bfloat16, {rounding::stochastic_a});
+    }
+    void* extra = nullptr;
+    check(cudaMalloc(&extra, std::size_t{3} << 29));
+    for (const cuda::carrier c :
+         {cuda::carrier::float32, cuda::carrier::bfloat16}) {
+        check(cudaMemcpy(y, random.data(), n, cudaMemcpyHostToDevice));
+        cuda::options with;
+        with.failures = static_cast<std::uint32_t*>(extra);
+        cuda::decode({y, 1, all}, {x, c, all}, lowp::float8_e4m3fn, with);
+        for (const char* const name :
+             {"mxfp4", "mxfp8_e4m3", "mxfp8_e4m3/rceil", "mxfp6_e2m3", "nvfp4", "nvfp4/rounding=stochastic_a",
+              "mxfp4/rounding=stochastic_a", "fp8_tensor", "fp8_128x128", "int8_row", "nf4"})
+            blocks(x, y, extra, c, name);
+        blocks(x, y, extra, c, "mxfp4", 0);
     }
     const std::vector<std::uint8_t> nibbles(n, 5);
     check(cudaMemcpy(x, nibbles.data(), n, cudaMemcpyHostToDevice));

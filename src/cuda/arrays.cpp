@@ -2,6 +2,7 @@
 #include <stdexcept>
 #include <string>
 
+#include "carriers.hpp"
 #include "conversion.hpp"
 #include "lowp/formats.hpp"
 
@@ -13,21 +14,6 @@ using lowp::detail::plan;
 
 [[noreturn]] void fail(const char* verb, const std::string& message) {
     throw std::invalid_argument(std::string("lowp::cuda::") + verb + ": " + message);
-}
-
-/// f with the carrier as a type.
-template <class F>
-void with_carrier(carrier c, F&& f) {
-    switch (c) {
-        case carrier::float64:
-            return f(std::integral_constant<carrier, carrier::float64>{});
-        case carrier::float16:
-            return f(std::integral_constant<carrier, carrier::float16>{});
-        case carrier::bfloat16:
-            return f(std::integral_constant<carrier, carrier::bfloat16>{});
-        case carrier::float32: break;
-    }
-    f(std::integral_constant<carrier, carrier::float32>{});
 }
 
 /// Results of 16 bits must hold every value of f.
@@ -84,7 +70,7 @@ void quantize(const const_values& x, const values& out, const format& f, const p
     check_data("quantize", x.data, out.data, w.size);
     if (x.data == out.data && !same_strides(x.layout, out.layout))
         fail("quantize", "x and out at one place must have the same strides");
-    with_carrier(x.carrier, [&](auto of) {
+    detail::with_carrier(x.carrier, [&](auto of) {
         constexpr carrier C = decltype(of)::value;
         const auto c = make_call<detail::worker_t<C>>(f, p, o, x.data, out.data);
         check_holds("quantize", C, f);
@@ -96,7 +82,7 @@ void encode(const const_values& x, const codes& out, const format& f, const proj
             const options& o, stream s) {
     const detail::walk w = detail::make_walk("encode", x.layout, out.layout, o.first_index);
     check_data("encode", x.data, out.data, w.size);
-    with_carrier(x.carrier, [&](auto of) {
+    detail::with_carrier(x.carrier, [&](auto of) {
         constexpr carrier C = decltype(of)::value;
         auto c = make_call<detail::worker_t<C>>(f, p, o, x.data, out.data);
         check_code_bytes("encode", out.bytes, f);
@@ -118,7 +104,7 @@ void decode(const const_codes& codes, const values& out, const format& f, const 
             stream s) {
     const detail::walk w = detail::make_walk("decode", codes.layout, out.layout, 0);
     check_data("decode", codes.data, out.data, w.size);
-    with_carrier(out.carrier, [&](auto of) {
+    detail::with_carrier(out.carrier, [&](auto of) {
         constexpr carrier C = decltype(of)::value;
         auto c = make_call<detail::worker_t<C>>(f, {}, o, codes.data, out.data);
         check_holds("decode", C, f);

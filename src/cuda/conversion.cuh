@@ -203,12 +203,6 @@ __global__ void __launch_bounds__(block_threads)
     }
 }
 
-/// Whether groups of `step` elements of this many bytes lie on their own boundaries.
-[[nodiscard]] inline bool is_aligned(const void* p, int bytes, int step) {
-    const int group_bytes = bytes * step < 16 ? bytes * step : 16;
-    return reinterpret_cast<std::uintptr_t>(p) % static_cast<std::uintptr_t>(group_bytes) == 0;
-}
-
 /// Run: of one path; Walk: of any. from_bytes, to_bytes: of an element in memory.
 template <class Run, class Walk, class T>
 void launch_over(const call<T>& c, const walk& w, int from_bytes, int to_bytes, stream s) {

@@ -22,6 +22,12 @@ struct worker<carrier::float64> {
 template <carrier C>
 using worker_t = typename worker<C>::type;
 
+/// Whether groups of `step` elements of this many bytes lie on their own boundaries.
+[[nodiscard]] inline bool is_aligned(const void* p, int bytes, int step) {
+    const int group_bytes = bytes * step < 16 ? bytes * step : 16;
+    return reinterpret_cast<std::uintptr_t>(p) % static_cast<std::uintptr_t>(group_bytes) == 0;
+}
+
 /// One call of one verb: read by every thread, so it goes to the device by value.
 template <class T>
 struct call {

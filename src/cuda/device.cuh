@@ -14,11 +14,42 @@
 
 namespace lowp::cuda::detail {
 
-/// One thread is one scalar lane: the device runs the text of detail/kernel.hpp as it stands.
-template <class T>
-using lanes = lowp::detail::value_lanes<T>;
 template <class T>
 using word_of = typename lowp::detail::carrier<T>::word;
+
+struct device_isa;
+
+/// One thread is one lane: the device runs the text of detail/kernel.hpp as it stands. What differs
+/// from scalar_lanes is what the device's instructions do at once.
+template <class T>
+struct lanes : lowp::detail::scalar_lanes<T, device_isa> {
+    using word = word_of<T>;
+
+    /// Shifts of PTX give 0 from the width on.
+    __device__ static word shift_left_each(word a, word n) {
+        const auto count = clamped(n);
+        if constexpr (sizeof(T) == 4) asm("shl.b32 %0, %1, %2;" : "=r"(a) : "r"(a), "r"(count));
+        else asm("shl.b64 %0, %1, %2;" : "=l"(a) : "l"(a), "r"(count));
+        return a;
+    }
+    __device__ static word shift_right_each(word a, word n) {
+        const auto count = clamped(n);
+        if constexpr (sizeof(T) == 4) asm("shr.b32 %0, %1, %2;" : "=r"(a) : "r"(a), "r"(count));
+        else asm("shr.b64 %0, %1, %2;" : "=l"(a) : "l"(a), "r"(count));
+        return a;
+    }
+    /// A subtraction that is exact; subnormal results stay, whatever the thread was set to.
+    __device__ static word on_grid_of(word power, word fraction) {
+        return lowp::detail::scalar_lanes<T, device_isa>::difference(power | fraction, power);
+    }
+
+private:
+    /// Counts of 64 bits, read as unsigned, fit 32 but for those that clear everything anyway.
+    __device__ static std::uint32_t clamped(word n) {
+        if constexpr (sizeof(T) == 4) return n;
+        else return n < 64 ? static_cast<std::uint32_t>(n) : 64U;
+    }
+};
 
 template <class T>
 __device__ constexpr bool is_nan_word(word_of<T> bits) {

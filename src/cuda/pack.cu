@@ -1,6 +1,7 @@
 // Codes of 1 to 8 bits to dense bytes and back: eight codes a thread and step, by the text of pack.hpp.
 #include "lowp/pack.hpp"
 
+#include "block.hpp"
 #include "device.cuh"
 
 namespace lowp::cuda {
@@ -35,6 +36,25 @@ __device__ void store_whole(std::uint64_t w, std::uint8_t* to) {
 }
 
 enum class boundary : std::uint8_t { any, aligned };
+
+/// Lines of `count` codes, each closed up to whole bytes: a group of eight codes a thread and step.
+__global__ void __launch_bounds__(block_threads)
+    pack_line_groups(const std::uint8_t* codes, std::uint64_t lines, std::uint64_t count, int bits,
+                     std::uint8_t* bytes) {
+    const std::uint64_t groups = (count + 7) / 8;
+    const std::uint64_t line_bytes = packed_size(count, bits);
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    for (std::uint64_t t = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; t < lines * groups;
+         t += threads) {
+        const std::uint64_t line = t / groups;
+        const std::uint64_t g = t - line * groups;
+        const std::uint64_t left = count - 8 * g;
+        const int here = left < 8 ? static_cast<int>(left) : 8;
+        const std::uint64_t w = load_bytes(codes + line * count + 8 * g, here);
+        store_bytes(lowp::detail::close_up(w, bits), bytes + line * line_bytes + bits * g,
+                    (here * bits + 7) / 8);
+    }
+}
 
 template <int Bits, boundary Boundary>
 __global__ void __launch_bounds__(block_threads)
@@ -88,6 +108,14 @@ void check_packing(const char* verb, int bits, const void* codes, const void* by
 }
 
 }  // namespace
+
+void pack_lines(const std::uint8_t* codes, std::size_t lines, std::size_t count, int bits,
+                std::uint8_t* bytes, stream s) {
+    const unsigned blocks = blocks_for(lines * ((count + 7) / 8));
+    launch(&pack_line_groups, blocks, s, codes, std::uint64_t{lines}, std::uint64_t{count}, bits,
+           bytes);
+}
+
 }  // namespace detail
 
 void pack(const std::uint8_t* codes, std::size_t count, int bits, std::uint8_t* bytes,

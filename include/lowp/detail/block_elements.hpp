@@ -173,4 +173,57 @@ template <class T>
     return c;
 }
 
+/// What scales and scalings of a block format follow from.
+template <class T>
+struct block_plan {
+    scale_plan<T> rule;
+    totals_plan<T> totals;
+    scaling before = scaling::divide;
+    bool is_sticky = false;
+    bool is_on_grid = false;  ///< ideal scales are scales already, within the format's limits
+};
+
+template <class T>
+[[nodiscard]] totals_kind totals_kind_of(const block_format& f) {
+    if (f.edges.arithmetic == arithmetic::transformer_engine) return totals_kind::bounded_inverse;
+    if (f.edges.arithmetic == arithmetic::torchao) return totals_kind::inverse_by_levels;
+    const bool is_power = f.scale.mantissa_bits == 0 && f.outer.per == granularity::none &&
+                          f.rule.post_gain == 1 && f.scale.emin() >= -carrier<T>::bias;
+    return is_power ? totals_kind::exact_inverse : totals_kind::divisor;
+}
+
+/// has_ideals: the caller gives ideal scales.
+template <class T>
+[[nodiscard]] block_plan<T> make_block_plan(const block_format& f, bool has_ideals) {
+    block_plan<T> p;
+    p.rule = make_scale_plan<T>(f);
+    p.totals.kind = totals_kind_of<T>(f);
+    p.totals.post_gain = static_cast<T>(f.rule.post_gain);
+    if (f.edges.lowest_divisor > 0) {
+        p.totals.lowest_scale = static_cast<T>(f.scale.min_positive());
+        p.totals.lowest_divisor = static_cast<T>(f.edges.lowest_divisor);
+    }
+    p.before = p.totals.kind == totals_kind::divisor ? scaling::divide : scaling::multiply;
+    p.is_sticky = looks_for_anything(f.rounding);
+    p.is_on_grid = f.rule.power_of_two != power_of_two::none && f.scale.mantissa_bits == 0 &&
+                   !f.scale.has_zero && f.rule.search == search::none && !has_ideals &&
+                   f.edges.scale_saturation == saturation::finite;
+    if (p.is_on_grid) {
+        p.rule.smallest = std::max(p.rule.smallest, static_cast<T>(f.scale.min_positive()));
+        p.rule.largest = std::min(p.rule.largest, static_cast<T>(f.scale.max()));
+    }
+    return p;
+}
+
+template <class T>
+[[nodiscard]] outer_plan<T> make_outer_plan(const block_format& f) {
+    outer_plan<T> p;
+    if (f.outer.per == granularity::none) return p;  // T may not hold the format
+    p.format = converter<T>(f.outer.format, {.saturation = saturation::finite}).plan();
+    p.limit = static_cast<T>(f.element_max() * f.scale_max());
+    p.smallest = static_cast<T>(f.outer.format.min_positive());
+    p.arithmetic = f.edges.arithmetic;
+    return p;
+}
+
 }  // namespace lowp::detail

@@ -37,7 +37,7 @@ public:
           given_(given),
           elements_(format_, format_.element_projection(), table),
           scale_(f.scale, f.scale_projection()),
-          rule_(make_scale_plan<T>(f)),
+          plan_(make_block_plan<T>(f, given.ideals.has_value())),
           statistics_(f, loops_,
                       o.nan_code.has_value() || (f.elements.empty() && f.element.has_nan())),
           words_(f.element_projection(), options_, table),
@@ -45,24 +45,9 @@ public:
         scale_options_.random.reset();
         scale_options_.first_index = 0;  // counts elements; scales are counted from the first block
         scale_options_.source.stream ^= std::uint64_t{1} << 63;
-        totals_.kind = kind_of(f);
-        totals_.post_gain = static_cast<T>(f.rule.post_gain);
-        if (f.edges.lowest_divisor > 0) {
-            totals_.lowest_scale = static_cast<T>(f.scale.min_positive());
-            totals_.lowest_divisor = static_cast<T>(f.edges.lowest_divisor);
-        }
-        scaling_ = totals_.kind == totals_kind::divisor ? scaling::divide : scaling::multiply;
-        const bool sticky = looks_for_anything(f.rounding);
-        before_ = scaling_ == scaling::divide ? (sticky ? loops_.divide_sticky : loops_.divide)
-                                              : (sticky ? loops_.multiply_sticky : loops_.multiply);
-        // Ideal scales of these rules are scales already, within the format's limits.
-        is_on_grid_ = f.rule.power_of_two != power_of_two::none && f.scale.mantissa_bits == 0 &&
-                      !f.scale.has_zero && f.rule.search == search::none && !given.ideals &&
-                      f.edges.scale_saturation == saturation::finite;
-        if (is_on_grid_) {
-            rule_.smallest = std::max(rule_.smallest, static_cast<T>(f.scale.min_positive()));
-            rule_.largest = std::min(rule_.largest, static_cast<T>(f.scale.max()));
-        }
+        const bool divides = plan_.before == scaling::divide;
+        before_ = plan_.is_sticky ? (divides ? loops_.divide_sticky : loops_.multiply_sticky)
+                                  : (divides ? loops_.divide : loops_.multiply);
         elements_.set_nan_code(o.nan_code                                  ? *o.nan_code
                                : f.elements.empty() && f.element.has_nan() ? f.element.nan_code()
                                                                            : 0);
@@ -133,9 +118,9 @@ public:
             }
         } else {
             statistics_.scan(x, p, s, threads);
-            const bool is_te = rule_.arithmetic == arithmetic::transformer_engine;
+            const bool is_te = plan_.rule.arithmetic == arithmetic::transformer_engine;
             if (is_te) put_outer(p, outer.inverses, s);
-            loops_.ideals(rule_, s.statistics.data(), s.outer.data(), s.ideals.data(), p.blocks());
+            loops_.ideals(plan_.rule, s.statistics.data(), s.outer.data(), s.ideals.data(), p.blocks());
             if (is_te) put_outer(p, outer.scales, s);
             if (format_.rule.search != search::none) search_scales(x, p, s, threads);
         }
@@ -212,14 +197,6 @@ public:
     [[nodiscard]] bool lost_nan() const { return statistics_.lost_nan(); }
 
 private:
-    static totals_kind kind_of(const block_format& f) {
-        if (f.edges.arithmetic == arithmetic::transformer_engine)
-            return totals_kind::bounded_inverse;
-        if (f.edges.arithmetic == arithmetic::torchao) return totals_kind::inverse_by_levels;
-        const bool is_power = f.scale.mantissa_bits == 0 && f.outer.per == granularity::none &&
-                              f.rule.post_gain == 1 && f.scale.emin() >= -carrier<T>::bias;
-        return is_power ? totals_kind::exact_inverse : totals_kind::divisor;
-    }
     const std::uint32_t* random(const panel::run& r, std::uint32_t* buffer) const {
         return words_.get(r.index, r.n, buffer);
     }
@@ -241,7 +218,7 @@ private:
 
     /// Rounded scales and what follows from them. Entries behind the last block are never used.
     void round_scales(const panel& p, const T* ideals, panel_scales<T>& s) const {
-        if (is_on_grid_) {
+        if (plan_.is_on_grid) {
             std::copy_n(ideals, p.blocks(), s.scales.begin());
         } else {
             std::array<std::uint32_t, block_chunk> buffer;
@@ -252,29 +229,18 @@ private:
     }
 
     void finish_scales(const panel& p, panel_scales<T>& s) const {
-        loops_.totals(totals_, s.scales.data(), s.outer.data(), s.totals.data(), s.factors.data(),
+        loops_.totals(plan_.totals, s.scales.data(), s.outer.data(), s.totals.data(), s.factors.data(),
                       p.blocks());
         s.has_nan = table_.of<T>().any_nan(s.totals.data(), p.blocks());
     }
 
     void add_outer(word maximum, outer_values<T>& o) const {
-        const auto amax = __builtin_bit_cast(T, maximum);
-        const auto limit = static_cast<T>(format_.element_max() * format_.scale_max());
-        constexpr T largest = std::numeric_limits<T>::max();
-        T scale = 1;
-        if (maximum != 0 && rule_.arithmetic == arithmetic::transformer_engine) {
-            // Transformer Engine rounds the inverse, S_enc, and inverts that.
-            o.inverses.push_back(std::min(limit / amax, largest));
-            o.scales.push_back(T{1} / o.inverses.back());
-            return;
-        }
-        if (maximum != 0) {
-            const converter<T> c(format_.outer.format, {.saturation = saturation::finite});
-            scale = std::max(c.quantize(amax / limit),
-                             static_cast<T>(format_.outer.format.min_positive()));
-        }
-        o.scales.push_back(scale);
-        o.inverses.push_back(T{1} / scale);
+        const auto pair = with_integer_path(outer_.format.path, [&](auto path) {
+            return outer_of<value_lanes<T>, decltype(path)::value>(outer_,
+                                                                   __builtin_bit_cast(T, maximum));
+        });
+        o.scales.push_back(pair.scale);
+        o.inverses.push_back(pair.inverse);
     }
 
     // ---- search -------------------------------------------------------------------------------
@@ -312,7 +278,7 @@ private:
                       const std::uint32_t* random_bits,
                       const element_loops<T, Isa>& elements) const {
         if (elements.path() == path::plain_sum && keeps_zeros())
-            return loops_.quantize(elements.plan(), scaling_, how, x, y, r.n, r.c, s.factors.data(),
+            return loops_.quantize(elements.plan(), plan_.before, how, x, y, r.n, r.c, s.factors.data(),
                                    s.totals.data(), random_bits);
         before_(x, y, r.n, r.c, s.factors.data());
         sign_zeros(y, r.n);
@@ -323,7 +289,7 @@ private:
     void encode_run(const T* x, std::uint8_t* codes, int code_bytes, const panel::run& r,
                     const panel_scales<T>& s, const std::uint32_t* random_bits) const {
         if (code_bytes == 1 && elements_.encode_path() == path::plain_sum && keeps_zeros())
-            return loops_.encode(elements_.plan(), scaling_, x, codes, r.n, r.c, s.factors.data(),
+            return loops_.encode(elements_.plan(), plan_.before, x, codes, r.n, r.c, s.factors.data(),
                                  random_bits);
         std::array<T, block_chunk> y;
         before_(x, y.data(), r.n, r.c, s.factors.data());
@@ -370,13 +336,11 @@ private:
     given_scales given_;
     element_loops<T, Isa> elements_;
     converter<T> scale_;
-    scale_plan<T> rule_;
+    block_plan<T> plan_;
+    outer_plan<T> outer_ = make_outer_plan<T>(format_);
     block_statistics<T, Isa> statistics_;
     random_words words_;
     options scale_options_;
-    totals_plan<T> totals_;
-    scaling scaling_ = scaling::divide;
-    bool is_on_grid_ = false;
     typename block_loops<T>::scaling_loop before_ = nullptr;
 };
 

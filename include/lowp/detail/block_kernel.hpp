@@ -126,6 +126,95 @@ struct totals_plan {
     T lowest_divisor = 0;
 };
 
+/// What the elements of a block are multiplied by after rounding, and multiplied or divided by before.
+template <class L>
+struct block_total {
+    typename L::word total, factor;
+};
+
+/// total = scale * outer * post_gain, each product rounded; the factor as the kind says.
+template <class L>
+[[gnu::always_inline]] constexpr block_total<L> total_of(const totals_plan<typename L::element>& p,
+                                                         typename L::word scale,
+                                                         typename L::word outer) {
+    using T = typename L::element;
+    const auto gain = broadcast<L>(p.post_gain);
+    const auto one = broadcast<L>(1);
+    const auto infinity = broadcast<L>(std::numeric_limits<T>::infinity());
+    const auto zero = L::set(0);
+    // An infinite inverse would make zeros NaN; a NaN stays.
+    const auto bounded = [](typename L::word inverse) {
+        return L::select(L::equal(inverse, broadcast<L>(std::numeric_limits<T>::infinity())),
+                         broadcast<L>(std::numeric_limits<T>::max()), inverse);
+    };
+    const auto total = L::product(L::product(scale, outer), gain);
+    const auto is_lowest = L::equal(scale, broadcast<L>(p.lowest_scale));
+    const auto used = L::select(is_lowest, broadcast<L>(p.lowest_divisor), total);
+    const auto is_zero = L::equal(used, zero);
+    const auto inverse = L::quotient(one, used);
+    auto factor = L::select(is_zero, infinity, used);
+    if (p.kind == totals_kind::exact_inverse) factor = L::select(is_zero, zero, inverse);
+    if (p.kind == totals_kind::inverse_by_levels)
+        factor = L::select(is_lowest, inverse,
+                           bounded(L::quotient(L::quotient(one, outer), L::product(scale, gain))));
+    if (p.kind == totals_kind::bounded_inverse) factor = bounded(inverse);
+    return {total, factor};
+}
+
+/// What is known of a block's elements, or of some of them, besides the sum of magnitudes.
+template <class T>
+struct block_content {
+    using word = typename carrier<T>::word;
+    word largest = 0;  ///< magnitude of the largest finite one, as float bits
+    bool has_nan = false, has_inf = false;
+
+    constexpr void add(word magnitude) {
+        constexpr word infinity = float_bits<T>(std::numeric_limits<double>::infinity());
+        has_nan = has_nan || magnitude > infinity;
+        has_inf = has_inf || magnitude == infinity;
+        if (magnitude < infinity && magnitude > largest) largest = magnitude;
+    }
+    /// Whether NaN or infinity makes the block NaN.
+    [[nodiscard]] constexpr bool becomes_nan(nan_policy nan, infinity_policy infinity) const {
+        return (has_nan && nan == nan_policy::block) || (has_inf && infinity == infinity_policy::nan);
+    }
+};
+
+/// The second level of scales as a loop needs it.
+template <class T>
+struct outer_plan {
+    plan<T> format;
+    T limit = 1;     ///< largest element times largest block scale aimed at
+    T smallest = 0;  ///< of the format
+    lowp::arithmetic arithmetic = arithmetic::division;
+};
+
+/// A scale of the second level and its inverse, which rounds to something else.
+template <class T>
+struct outer_pair {
+    T scale, inverse;
+};
+
+/// The outer scale of values whose largest finite magnitude this is.
+template <class L, path P>
+[[gnu::always_inline]] constexpr outer_pair<typename L::element> outer_of(
+    const outer_plan<typename L::element>& p, typename L::element amax) {
+    using T = typename L::element;
+    constexpr T most = std::numeric_limits<T>::max();
+    if (amax == 0) return {1, 1};
+    if (p.arithmetic == arithmetic::transformer_engine) {
+        // Transformer Engine rounds the inverse, S_enc, and inverts that.
+        const T quotient = p.limit / amax;
+        const T inverse = quotient < most ? quotient : most;
+        return {T{1} / inverse, inverse};
+    }
+    const auto bits = __builtin_bit_cast(typename carrier<T>::word, amax / p.limit);
+    const T rounded = __builtin_bit_cast(
+        T, quantize_lanes<L, rounding::nearest_ties_to_even, P>(p.format, bits, 0));
+    const T scale = rounded < p.smallest ? p.smallest : rounded;
+    return {scale, T{1} / scale};
+}
+
 /// x op s. Sticky: a number other than zero stays one, so that modes which look for anything at all
 /// below a value still find it.
 template <class L, scaling S, bool Sticky>

@@ -216,31 +216,10 @@ struct over_blocks {
 
     static void totals(const totals_plan<T>& p, const T* scales, const T* outer, T* totals,
                        T* factors, std::size_t n) {
-        const auto gain = broadcast<L>(p.post_gain);
-        const auto one = broadcast<L>(1);
-        const auto infinity = broadcast<L>(std::numeric_limits<T>::infinity());
-        const auto zero = L::set(0);
-        // An infinite inverse would make zeros NaN; a NaN stays.
-        const auto bounded = [](lanes_word inverse) {
-            return L::select(L::equal(inverse, broadcast<L>(std::numeric_limits<T>::infinity())),
-                             broadcast<L>(std::numeric_limits<T>::max()), inverse);
-        };
         for (std::size_t i = 0; i < n; i += L::width) {
-            const auto s = L::load_bits(scales + i);
-            const auto o = L::load_bits(outer + i);
-            const auto total = L::product(L::product(s, o), gain);
-            const auto is_lowest = L::equal(s, broadcast<L>(p.lowest_scale));
-            const auto used = L::select(is_lowest, broadcast<L>(p.lowest_divisor), total);
-            const auto is_zero = L::equal(used, zero);
-            const auto inverse = L::quotient(one, used);
-            auto factor = L::select(is_zero, infinity, used);
-            if (p.kind == totals_kind::exact_inverse) factor = L::select(is_zero, zero, inverse);
-            if (p.kind == totals_kind::inverse_by_levels)
-                factor = L::select(is_lowest, inverse,
-                                   bounded(L::quotient(L::quotient(one, o), L::product(s, gain))));
-            if (p.kind == totals_kind::bounded_inverse) factor = bounded(inverse);
-            L::store_bits(totals + i, total);
-            L::store_bits(factors + i, factor);
+            const auto block = total_of<L>(p, L::load_bits(scales + i), L::load_bits(outer + i));
+            L::store_bits(totals + i, block.total);
+            L::store_bits(factors + i, block.factor);
         }
     }
 

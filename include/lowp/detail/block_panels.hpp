@@ -102,6 +102,8 @@ public:
     }
 
     [[nodiscard]] std::size_t size() const { return l_.count * l_.blocks_down() * across_; }
+    /// The layout as it is walked: what follows itself in memory is one row.
+    [[nodiscard]] const block_layout& layout() const { return l_; }
     [[nodiscard]] panel operator[](std::size_t i) const {
         const std::size_t column = i % across_ * width_;
         const std::size_t band = i / across_;

@@ -113,32 +113,27 @@ private:
 
     /// The statistic of a block that has NaN or infinity, by the policies.
     T without_specials(const T* x, const panel& p, std::size_t b, T statistic) const {
-        bool has_nan = false;
-        bool has_inf = false;
-        word largest = 0;
+        block_content<T> content;
         double sum = 0;
         std::size_t finite = 0;
         for (std::size_t r = 0; r < p.rows; ++r)
             for (std::size_t j = b * p.c; j < std::min(p.width, (b + 1) * p.c); ++j) {
                 const T value = x[p.first + r * p.stride + j];
-                has_nan = has_nan || std::isnan(value);
-                has_inf = has_inf || std::isinf(value);
+                content.add(magnitude(value));
                 if (is_special(magnitude(value))) continue;
-                largest = std::max(largest, magnitude(value));
                 const auto a = std::fabs(static_cast<double>(value));
                 sum += format_.rule.statistic == statistic::rms ? a * a : a;
                 ++finite;
             }
-        const bool nan_wins = (has_nan && format_.edges.nan == nan_policy::block) ||
-                              (has_inf && format_.edges.infinity == infinity_policy::nan);
-        if (nan_wins ? !format_.scale.has_nan() : has_nan && !has_nan_code_) lose_nan();
+        const bool nan_wins = content.becomes_nan(format_.edges.nan, format_.edges.infinity);
+        if (nan_wins ? !format_.scale.has_nan() : content.has_nan && !has_nan_code_) lose_nan();
         if (nan_wins) return std::numeric_limits<T>::quiet_NaN();
         if (format_.rule.statistic == statistic::none) return statistic;
-        if (has_inf) return std::numeric_limits<T>::infinity();
+        if (content.has_inf) return std::numeric_limits<T>::infinity();
         const double mean = finite > 0 ? sum / static_cast<double>(finite) : 0;
         if (format_.rule.statistic == statistic::mean_abs) return static_cast<T>(mean);
         if (format_.rule.statistic == statistic::rms) return static_cast<T>(std::sqrt(mean));
-        return __builtin_bit_cast(T, largest);
+        return __builtin_bit_cast(T, content.largest);
     }
 
     const block_format& format_;

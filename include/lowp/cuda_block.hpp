@@ -1,0 +1,55 @@
+// Block-scaled formats on a CUDA device: the verbs of block.hpp with the bits of the CPU. As in cuda.hpp,
+// calls check their arguments, put work on a stream and return.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "lowp/block_format.hpp"
+#include "lowp/cuda.hpp"
+
+namespace lowp::cuda {
+
+/// How blocks are worked on. Random bits as in block.hpp.
+struct block_options : options {
+    /// Memory of the device for what passes over the array share, on a boundary of 16 bytes:
+    /// workspace_size bytes, nullptr where that is 0. Calls on one stream may share it.
+    void* workspace = nullptr;
+    /// Outer scales on the device instead of those of the data: `outer_given` of them, one or one a
+    /// line; they must be finite and positive, which nobody checks.
+    const double* outer = nullptr;
+    std::size_t outer_given = 0;
+};
+
+/// Bytes of workspace that quantize (`how` without meaning) and encode need.
+[[nodiscard]] std::size_t workspace_size(carrier c, const block_format& f, const block_layout& l,
+                                         packing how = packing::loose);
+
+/// Codes and scales of an array in the device's memory, laid out as block_tensor's; outer: as many
+/// doubles as there are outer scales, or nullptr where there are none.
+struct block_memory {
+    std::uint8_t* codes = nullptr;
+    std::uint8_t* scales = nullptr;
+    double* outer = nullptr;
+    lowp::packing packing = packing::loose;
+};
+
+/// x on the grid of its blocks, as lowp::quantize; 16-bit carriers as in halves.hpp. x and out: l.size()
+/// values in C order, either apart or the same memory. Throws std::invalid_argument as there, and for
+/// what the device does not do yet: rules that search, statistics other than amax or none, exponents
+/// by logarithm, given ideal scales.
+void quantize(const void* x, void* out, carrier c, const block_format& f, const block_layout& l,
+              const block_options& o = {}, stream s = nullptr);
+
+/// Codes, scales and outer scales of x, as lowp::encode. A NaN that neither scale nor element has a code
+/// for is told to options::failures, which must be there in formats where that can be. Packed codes of
+/// four bits need x on a boundary of 16 bytes.
+void encode(const void* x, carrier c, const block_memory& to, const block_format& f,
+            const block_layout& l, const block_options& o = {}, stream s = nullptr);
+
+/// Values of codes, scales and outer scales, as lowp::decode. Bits above a format's are left out and told
+/// to options::failures where that is not nullptr.
+void decode(const block_memory& from, void* out, carrier c, const block_format& f,
+            const block_layout& l, const block_options& o = {}, stream s = nullptr);
+
+}  // namespace lowp::cuda

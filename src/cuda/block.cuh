@@ -1,0 +1,635 @@
+// The kernels of block formats. What a block's elements have in common is found by the lanes that hold
+// them, by shuffles; every lane then works out the block's scale by the text of detail/block_kernel.hpp.
+//
+//     block_lines   blocks of some lanes' elements each, one after the other in memory
+//     block_teams   any other layout: up to 32 lanes a block, which read it twice
+//     huge_...      blocks of more than some thousand elements: many thread blocks each, two kernels
+#pragma once
+
+#include "block.hpp"
+#include "conversion.cuh"
+
+namespace lowp::cuda::detail {
+
+using lowp::detail::block_content;
+using lowp::detail::scaling;
+
+inline constexpr unsigned all_lanes = 0xFFFFFFFF;
+
+template <class T>
+inline constexpr word_of<T> magnitude_bits = ~word_of<T>{0} >> 1;
+template <class T>
+inline constexpr word_of<T> infinity_bits =
+    lowp::detail::float_bits<T>(std::numeric_limits<double>::infinity());
+template <class T>
+inline constexpr word_of<T> quiet_nan_bits =
+    lowp::detail::float_bits<T>(std::numeric_limits<double>::quiet_NaN());
+
+// ---- elements -------------------------------------------------------------------------------------
+
+/// Elements of one path of the kernel.
+template <path P>
+struct path_elements {
+    template <chance Chance, block_verb V, int N, class T>
+    __device__ void convert(const block_call<T>& c, const std::uint32_t (&random)[N],
+                            word_of<T> (&v)[N]) const {
+        with_mode<Chance>(c.element.rounding, [&](auto mode) {
+            constexpr rounding R = decltype(mode)::value;
+#pragma unroll
+            for (int j = 0; j < N; ++j)
+                v[j] = V == block_verb::quantize
+                           ? lowp::detail::quantize_lanes<lanes<T>, R, P>(c.element, v[j], random[j])
+                           : lowp::detail::encode_lanes<lanes<T>, R,
+                                                        P == path::plain_aligned ? path::aligned : P>(
+                                 c.element, v[j], random[j]);
+        });
+    }
+};
+
+/// Elements of any format, or of a codebook.
+struct any_elements {
+    codebook book;
+
+    template <chance Chance, block_verb V, int N, class T>
+    __device__ void convert(const block_call<T>& c, const std::uint32_t (&random)[N],
+                            word_of<T> (&v)[N]) const {
+        if (!book.empty()) {
+            for (int j = 0; j < N; ++j) v[j] = of_book<V>(c, random[j], v[j]);
+            return;
+        }
+        const path way = V == block_verb::quantize ? c.element.path : c.element.encode_path;
+        any_path::with<T>(way, [&](auto p) {
+            path_elements<decltype(p)::value>{}.template convert<Chance, V>(c, random, v);
+        });
+    }
+
+private:
+    template <block_verb V, class T>
+    __device__ word_of<T> of_book(const block_call<T>& c, std::uint32_t random,
+                                  word_of<T> bits) const {
+        const bool is_nan = is_nan_word<T>(bits);
+        if (is_nan) return V == block_verb::quantize ? bits : c.element.nan_code;
+        const auto code = book.nearest(static_cast<double>(__builtin_bit_cast(T, bits)),
+                                       c.element_projection, random);
+        if constexpr (V == block_verb::encode) return static_cast<word_of<T>>(code);
+        else return __builtin_bit_cast(word_of<T>, static_cast<T>(book.values()[code]));
+    }
+};
+
+template <class T>
+struct block_scale {
+    word_of<T> ideal, total, factor;
+};
+
+/// N elements of one block: scaled, converted and, by quantize, scaled back.
+template <block_verb V, chance Chance, class Elements, int N, class T>
+__device__ void convert_elements(const block_call<T>& c, const Elements& elements,
+                                 const block_scale<T>& s, std::uint64_t index,
+                                 word_of<T> (&v)[N]) {
+    using L = lanes<T>;
+    const auto scale_all = [&]<scaling S>() {
+#pragma unroll
+        for (int j = 0; j < N; ++j)
+            v[j] = c.is_sticky ? lowp::detail::scaled<L, S, true>(v[j], s.factor)
+                               : lowp::detail::scaled<L, S, false>(v[j], s.factor);
+    };
+    if (c.before == scaling::multiply) scale_all.template operator()<scaling::multiply>();
+    else scale_all.template operator()<scaling::divide>();
+    if (c.zeros != zero_sign::kept) {
+        const word_of<T> zero = c.zeros == zero_sign::negative ? ~magnitude_bits<T> : 0;
+        for (int j = 0; j < N; ++j) v[j] = (v[j] & magnitude_bits<T>) == 0 ? zero : v[j];
+    }
+    std::uint32_t random[N] = {};
+    if constexpr (Chance == chance::random)
+        random_words(c.source, c.stream_offset, c.first_index + index, random);
+    elements.template convert<Chance, V>(c, random, v);
+    if constexpr (V == block_verb::quantize) {
+        const bool is_nan = is_nan_word<T>(s.total);
+#pragma unroll
+        for (int j = 0; j < N; ++j) v[j] = is_nan ? quiet_nan_bits<T> : L::product(v[j], s.total);
+    }
+}
+
+// ---- scales ---------------------------------------------------------------------------------------
+
+template <class T>
+__device__ lowp::detail::outer_pair<T> outer_scale_of(const block_call<T>& c, std::uint64_t block) {
+    if (c.outer_per == granularity::none) return {1, 1};
+    const std::uint64_t line = c.outer_per == granularity::row ? c.lines_of.line_of(block) : 0;
+    if (c.outer_given != nullptr || c.outer_fixed > 0) {
+        const T scale = c.outer_given == nullptr
+                            ? c.outer_fixed
+                            : static_cast<T>(c.outer_given[c.outer_count == 1 ? 0 : line]);
+        return {scale, T{1} / scale};
+    }
+    const T amax = __builtin_bit_cast(T, static_cast<word_of<T>>(c.line_maxima[line]));
+    lowp::detail::outer_pair<T> pair{1, 1};
+    lowp::detail::with_integer_path(c.outer.format.path, [&](auto p) {
+        pair = lowp::detail::outer_of<lanes<T>, decltype(p)::value>(c.outer, amax);
+    });
+    return pair;
+}
+
+template <class T>
+__device__ std::uint32_t scale_random(const block_call<T>& c, std::uint64_t block) {
+    if (!is_stochastic(c.scale.rounding)) return 0;
+    random_source s = c.source;
+    if (c.stream_offset != nullptr) s.stream += *c.stream_offset;
+    s.stream ^= std::uint64_t{1} << 63;
+    return s(block);
+}
+
+/// f(mode, path) for the scale's conversion, quantize's or encode's; both agree on the integer paths.
+template <class T, class F>
+__device__ void with_scale_variant(const block_call<T>& c, F&& f) {
+    lowp::detail::with_rounding(c.scale.rounding, [&](auto mode) {
+        lowp::detail::with_integer_path(c.scale.path, [&](auto way) { f(mode, way); });
+    });
+}
+
+/// The statistic that the scale follows, NaN where the block is to become NaN.
+template <class T>
+__device__ T statistic_of(const block_call<T>& c, const block_content<T>& content) {
+    if (content.has_nan || content.has_inf) {
+        const bool nan_wins = content.becomes_nan(c.nan, c.infinity);
+        const bool is_lost =
+            nan_wins ? !c.scale_has_nan : content.has_nan && !c.has_nan_code;
+        if (is_lost && c.failures != nullptr) atomicOr(c.failures, nan_without_code);
+        if (nan_wins) return __builtin_bit_cast(T, quiet_nan_bits<T>);
+        if (c.follows_amax && content.has_inf) return __builtin_bit_cast(T, infinity_bits<T>);
+    }
+    return c.follows_amax ? __builtin_bit_cast(T, content.largest) : c.fixed;
+}
+
+template <class T>
+__device__ block_scale<T> scale_of(const block_call<T>& c, std::uint64_t block,
+                                   const block_content<T>& content) {
+    using L = lanes<T>;
+    using word = word_of<T>;
+    const auto outer = outer_scale_of(c, block);
+    const bool is_te = c.rule.arithmetic == arithmetic::transformer_engine;
+    const word ideal = lowp::detail::ideal_scale<L>(
+        c.rule, __builtin_bit_cast(word, statistic_of(c, content)),
+        __builtin_bit_cast(word, is_te ? outer.inverse : outer.scale));
+    word scale = ideal;
+    if (!c.is_on_grid)
+        with_scale_variant(c, [&](auto mode, auto way) {
+            scale = lowp::detail::quantize_lanes<L, decltype(mode)::value, decltype(way)::value>(
+                c.scale, ideal, scale_random(c, block));
+        });
+    const auto total =
+        lowp::detail::total_of<L>(c.totals, scale, __builtin_bit_cast(word, outer.scale));
+    return {ideal, total.total, total.factor};
+}
+
+/// What encode writes once a block, or once a line: the code of its scale and the outer scale.
+template <class T>
+__device__ void store_scale(const block_call<T>& c, std::uint64_t block, word_of<T> ideal) {
+    word_of<T> code[1] = {};
+    with_scale_variant(c, [&](auto mode, auto way) {
+        code[0] = lowp::detail::encode_lanes<lanes<T>, decltype(mode)::value, decltype(way)::value>(
+            c.scale, ideal, scale_random(c, block));
+    });
+    store_codes(c.scale_codes, c.scale_bytes, block, code);
+    if (c.outer_per == granularity::none || c.outer_codes == nullptr) return;
+    const std::uint64_t line = c.outer_per == granularity::row ? c.lines_of.line_of(block) : 0;
+    c.outer_codes[line] = static_cast<double>(outer_scale_of(c, block).scale);
+}
+
+/// Codes or values of N neighbours from element i on.
+template <carrier C, block_verb V, int N, class T>
+__device__ void store_elements(const block_call<T>& c, std::uint64_t i,
+                               const word_of<T> (&v)[N]) {
+    if constexpr (V == block_verb::quantize) {
+        store_values<C>(c.to, i, v);
+    } else {
+        if constexpr (N % 4 == 0)
+            if (c.is_dense && c.code_bits == 4) {  // two codes a byte, whole groups
+                std::uint32_t bytes[N / 2];
+#pragma unroll
+                for (int j = 0; j < N / 2; ++j)
+                    bytes[j] = static_cast<std::uint32_t>(v[2 * j] | v[2 * j + 1] << 4);
+                store_codes(c.to, 1, i / 2, bytes);
+                return;
+            }
+        store_codes(c.to, c.code_bytes, i, v);
+    }
+}
+
+// ---- blocks in lines ------------------------------------------------------------------------------
+
+/// A word with those of `lanes` neighbouring lanes, a power of two: the largest; or all bits.
+template <class Word>
+__device__ Word largest_of(Word w, unsigned lanes) {
+    for (unsigned d = lanes / 2; d > 0; d /= 2) {
+        const Word other = __shfl_xor_sync(all_lanes, w, d);
+        w = other > w ? other : w;
+    }
+    return w;
+}
+__device__ inline unsigned bits_of_all(unsigned w, unsigned lanes) {
+    for (unsigned d = lanes / 2; d > 0; d /= 2) w |= __shfl_xor_sync(all_lanes, w, d);
+    return w;
+}
+template <class T>
+__device__ void merge(block_content<T>& content, unsigned lanes) {
+    content.largest = largest_of(content.largest, lanes);
+    const unsigned flags =
+        bits_of_all((content.has_nan ? 1U : 0U) | (content.has_inf ? 2U : 0U), lanes);
+    content.has_nan = (flags & 1) != 0;
+    content.has_inf = (flags & 2) != 0;
+}
+
+template <carrier C, block_verb V, chance Chance, class Elements, class T = worker_t<C>>
+__global__ void __launch_bounds__(block_threads)
+    block_lines(const __grid_constant__ block_call<T> c, const __grid_constant__ Elements elements,
+                std::uint64_t groups, unsigned lanes_a_block) {
+    using word = word_of<T>;
+    constexpr int N = block_step<C>;
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    const unsigned lane = threadIdx.x % 32;
+    for (std::uint64_t g = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; g - lane < groups;
+         g += threads) {
+        const bool is_there = g < groups;
+        word v[N] = {};
+        if (is_there) load_values<C>(c.from, g * N, v);
+        word largest = 0;
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            const word magnitude = v[j] & magnitude_bits<T>;
+            largest = magnitude > largest ? magnitude : largest;
+        }
+        block_content<T> content{.largest = largest_of(largest, lanes_a_block)};
+        if (__any_sync(all_lanes, content.largest >= infinity_bits<T>)) {
+            content = {};
+            for (int j = 0; j < N; ++j) content.add(v[j] & magnitude_bits<T>);
+            merge(content, lanes_a_block);
+        }
+        if (!is_there) continue;
+        const std::uint64_t block = g / lanes_a_block;
+        const auto s = scale_of(c, block, content);
+        if (V == block_verb::encode && lane % lanes_a_block == 0) store_scale(c, block, s.ideal);
+        convert_elements<V, Chance>(c, elements, s, g * N, v);
+        store_elements<C, V>(c, g * N, v);
+    }
+}
+
+// ---- blocks of any layout -------------------------------------------------------------------------
+
+/// Where a block lies: `rows` rows of `columns` elements from `first` on.
+struct block_place {
+    std::uint64_t first = 0;
+    std::uint32_t rows = 0, columns = 0;
+};
+
+__device__ inline block_place place_of(const block_layout& l, std::uint64_t block) {
+    const std::uint64_t across = block % l.blocks_across();
+    const std::uint64_t band = block / l.blocks_across();
+    const std::uint64_t row = band % l.blocks_down() * l.block_rows;
+    const std::uint64_t column = across * l.block_columns;
+    const auto smaller = [](std::uint64_t a, std::uint64_t b) {
+        return static_cast<std::uint32_t>(a < b ? a : b);
+    };
+    return {(band / l.blocks_down() * l.rows + row) * l.columns + column,
+            smaller(l.block_rows, l.rows - row), smaller(l.block_columns, l.columns - column)};
+}
+
+/// Element e of a block, in C order there, in the array.
+__device__ inline std::uint64_t element_at(const block_layout& l, const block_place& p,
+                                           std::uint32_t e) {
+    if (p.rows == 1) return p.first + e;
+    const std::uint32_t row = e / p.columns;
+    return p.first + row * l.columns + (e - row * p.columns);
+}
+
+template <carrier C, block_verb V, chance Chance, class T = worker_t<C>>
+__global__ void __launch_bounds__(block_threads)
+    block_teams(const __grid_constant__ block_call<T> c,
+                const __grid_constant__ any_elements elements, std::uint64_t blocks,
+                unsigned lanes_a_block) {
+    using word = word_of<T>;
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    const unsigned lane = threadIdx.x % 32;
+    for (std::uint64_t t = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+         (t - lane) / lanes_a_block < blocks; t += threads) {
+        const std::uint64_t block = t / lanes_a_block;
+        const bool is_there = block < blocks;
+        const block_place p = is_there ? place_of(c.layout, block) : block_place{};
+        const std::uint32_t size = p.rows * p.columns;
+        block_content<T> content;
+        word v[1];
+        for (std::uint32_t e = lane % lanes_a_block; e < size; e += lanes_a_block) {
+            load_values<C>(c.from, element_at(c.layout, p, e), v);
+            content.add(v[0] & magnitude_bits<T>);
+        }
+        merge(content, lanes_a_block);
+        if (!is_there) continue;
+        const auto s = scale_of(c, block, content);
+        if (V == block_verb::encode && lane % lanes_a_block == 0) store_scale(c, block, s.ideal);
+        for (std::uint32_t e = lane % lanes_a_block; e < size; e += lanes_a_block) {
+            const std::uint64_t i = element_at(c.layout, p, e);
+            load_values<C>(c.from, i, v);
+            convert_elements<V, Chance>(c, elements, s, i, v);
+            store_elements<C, V>(c, i, v);
+        }
+    }
+}
+
+// ---- huge blocks ----------------------------------------------------------------------------------
+
+/// Elements of a huge block that a thread block works on at a time.
+inline constexpr std::uint32_t piece = 4096;
+
+/// body(N, e) for the elements of a piece that this thread has: groups where they lie side by side.
+template <carrier C, class Body>
+__device__ void for_piece(const block_place& p, std::uint64_t begin, bool moves_groups,
+                          const Body& body) {
+    const std::uint64_t size = std::uint64_t{p.rows} * p.columns;
+    const std::uint64_t end = begin + piece < size ? begin + piece : size;
+    constexpr int N = block_step<C>;
+    std::uint64_t e = begin;
+    if (moves_groups && p.rows == 1 && p.first % N == 0) {
+        const std::uint64_t whole = begin + (end - begin) / N * N;
+        for (e = begin + threadIdx.x * N; e < whole; e += std::uint64_t{blockDim.x} * N)
+            body(std::integral_constant<int, N>{}, static_cast<std::uint32_t>(e));
+        e = whole;
+    }
+    for (e += threadIdx.x; e < end; e += blockDim.x)
+        body(std::integral_constant<int, 1>{}, static_cast<std::uint32_t>(e));
+}
+
+template <carrier C, class T = worker_t<C>>
+__global__ void __launch_bounds__(block_threads)
+    huge_contents(const __grid_constant__ block_call<T> c, std::uint64_t tasks,
+                  std::uint64_t pieces, bool moves_groups) {
+    for (std::uint64_t task = blockIdx.x; task < tasks; task += gridDim.x) {
+        const std::uint64_t block = task / pieces;
+        const block_place p = place_of(c.layout, block);
+        block_content<T> content;
+        for_piece<C>(p, task % pieces * piece, moves_groups, [&](auto n, std::uint32_t e) {
+            constexpr int N = decltype(n)::value;
+            word_of<T> v[N];
+            load_values<C>(c.from, element_at(c.layout, p, e), v);
+#pragma unroll
+            for (int j = 0; j < N; ++j) content.add(v[j] & magnitude_bits<T>);
+        });
+        merge(content, 32);
+        if (threadIdx.x % 32 != 0) continue;
+        gathered& all = c.blocks[block];
+        atomicMax(reinterpret_cast<unsigned long long*>(&all.largest),
+                  static_cast<unsigned long long>(content.largest));
+        if (content.has_nan) atomicOr(&all.has_nan, 1U);
+        if (content.has_inf) atomicOr(&all.has_inf, 1U);
+    }
+}
+
+template <carrier C, block_verb V, chance Chance, class T = worker_t<C>>
+__global__ void __launch_bounds__(block_threads)
+    huge_elements(const __grid_constant__ block_call<T> c,
+                  const __grid_constant__ any_elements elements, std::uint64_t tasks,
+                  std::uint64_t pieces, bool moves_groups) {
+    __shared__ block_scale<T> s;
+    for (std::uint64_t task = blockIdx.x; task < tasks; task += gridDim.x) {
+        const std::uint64_t block = task / pieces;
+        const block_place p = place_of(c.layout, block);
+        __syncthreads();
+        if (threadIdx.x == 0) {
+            const gathered& all = c.blocks[block];
+            s = scale_of(c, block,
+                         block_content<T>{static_cast<word_of<T>>(all.largest), all.has_nan != 0,
+                                          all.has_inf != 0});
+            if (V == block_verb::encode && task % pieces == 0) store_scale(c, block, s.ideal);
+        }
+        __syncthreads();
+        for_piece<C>(p, task % pieces * piece, moves_groups, [&](auto n, std::uint32_t e) {
+            constexpr int N = decltype(n)::value;
+            word_of<T> v[N];
+            const std::uint64_t i = element_at(c.layout, p, e);
+            load_values<C>(c.from, i, v);
+            convert_elements<V, Chance>(c, elements, s, i, v);
+            store_elements<C, V>(c, i, v);
+        });
+    }
+}
+
+// ---- the second level -----------------------------------------------------------------------------
+
+template <class T>
+__device__ word_of<T> finite_or_zero(word_of<T> bits) {
+    const word_of<T> magnitude = bits & magnitude_bits<T>;
+    return magnitude < infinity_bits<T> ? magnitude : 0;
+}
+
+/// The largest finite magnitude of the tensor: groups side by side, single elements at the end.
+template <carrier C, class T = worker_t<C>>
+__global__ void __launch_bounds__(block_threads)
+    tensor_maximum(const void* x, std::uint64_t n, bool moves_groups, std::uint64_t* maximum) {
+    constexpr int N = block_step<C>;
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    const std::uint64_t thread = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    word_of<T> largest = 0;
+    const auto take = [&](word_of<T> bits) {
+        const auto m = finite_or_zero<T>(bits);
+        largest = m > largest ? m : largest;
+    };
+    const std::uint64_t groups = moves_groups ? n / N : 0;
+    for (std::uint64_t g = thread; g < groups; g += threads) {
+        word_of<T> v[N];
+        load_values<C>(x, g * N, v);
+#pragma unroll
+        for (int j = 0; j < N; ++j) take(v[j]);
+    }
+    for (std::uint64_t i = groups * N + thread; i < n; i += threads) {
+        word_of<T> v[1];
+        load_values<C>(x, i, v);
+        take(v[0]);
+    }
+    largest = largest_of(largest, 32);
+    if (threadIdx.x % 32 == 0)
+        atomicMax(reinterpret_cast<unsigned long long*>(maximum),
+                  static_cast<unsigned long long>(largest));
+}
+
+/// Those of lines: of `length` elements `stride` apart; lines one after the other, in `inner` side by side.
+template <carrier C, class T = worker_t<C>>
+__global__ void __launch_bounds__(block_threads)
+    line_maxima_of(const void* x, std::uint64_t lines, std::uint64_t length, std::uint64_t stride,
+                   std::uint64_t inner, unsigned lanes_a_line, std::uint64_t* maxima) {
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    const unsigned lane = threadIdx.x % 32;
+    for (std::uint64_t t = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+         (t - lane) / lanes_a_line < lines; t += threads) {
+        const std::uint64_t line = t / lanes_a_line;
+        const std::uint64_t first = line / inner * inner * length + line % inner;
+        word_of<T> largest = 0;
+        for (std::uint64_t e = lane % lanes_a_line; line < lines && e < length;
+             e += lanes_a_line) {
+            word_of<T> v[1];
+            load_values<C>(x, inner == 1 ? line * length + e : first + e * stride, v);
+            const auto m = finite_or_zero<T>(v[0]);
+            largest = m > largest ? m : largest;
+        }
+        largest = largest_of(largest, lanes_a_line);
+        if (line < lines && lane % lanes_a_line == 0) maxima[line] = largest;
+    }
+}
+
+// ---- decode ---------------------------------------------------------------------------------------
+
+/// The code of element i, loose or closed up.
+template <class T>
+__device__ std::uint64_t code_at(const block_call<T>& c, std::uint64_t i) {
+    if (!c.is_dense) {
+        std::uint64_t code[1];
+        load_codes(c.from, c.code_bytes, i, code);
+        return code[0];
+    }
+    const std::uint64_t line = i / c.line_codes;
+    const std::uint64_t bit = (i - line * c.line_codes) * c.code_bits;
+    const auto* const bytes = static_cast<const std::uint8_t*>(c.from) + line * c.line_bytes;
+    const unsigned shift = bit % 8;
+    unsigned code = bytes[bit / 8] >> shift;
+    if (shift + c.code_bits > 8) code |= static_cast<unsigned>(bytes[bit / 8 + 1]) << (8 - shift);
+    return code & ((1U << c.code_bits) - 1U);
+}
+
+/// The block of element i.
+__device__ inline std::uint64_t block_of(const block_layout& l, std::uint64_t i) {
+    const std::uint64_t row = i / l.columns;
+    const std::uint64_t column = i - row * l.columns;
+    const std::uint64_t matrix = row / l.rows;
+    const std::uint64_t down = (row - matrix * l.rows) / l.block_rows;
+    return (matrix * l.blocks_down() + down) * l.blocks_across() + column / l.block_columns;
+}
+
+template <class T>
+__device__ word_of<T> decoded_total(const block_call<T>& c, std::uint64_t block) {
+    word_of<T> code[1];
+    std::uint64_t above = load_codes(c.scale_codes, c.scale_bytes, block, code);
+    above |= code[0] & ~c.scale.code_mask;
+    if (above != 0 && c.failures != nullptr) atomicOr(c.failures, code_too_wide);
+    word_of<T> scale = 0;
+    lowp::detail::with_integer_path(c.scale.path, [&](auto way) {
+        scale = lowp::detail::decode_lanes<lanes<T>, decltype(way)::value>(c.scale, code[0]);
+    });
+    const auto outer = outer_scale_of(c, block);
+    return lowp::detail::total_of<lanes<T>>(c.totals, scale,
+                                            __builtin_bit_cast(word_of<T>, outer.scale))
+        .total;
+}
+
+template <carrier C, class T = worker_t<C>>
+__global__ void __launch_bounds__(block_threads)
+    decode_blocks(const __grid_constant__ block_call<T> c,
+                  const __grid_constant__ any_elements elements, std::uint64_t n) {
+    using L = lanes<T>;
+    constexpr int N = 8;
+    const codebook& book = elements.book;
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    for (std::uint64_t g = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; g * N < n;
+         g += threads) {
+        std::uint64_t last = ~std::uint64_t{0};
+        word_of<T> total = 0;
+        for (std::uint64_t i = g * N; i < g * N + N && i < n; ++i) {
+            const std::uint64_t block = block_of(c.layout, i);
+            if (block != last) total = decoded_total(c, block);
+            last = block;
+            const std::uint64_t code = code_at(c, i);
+            word_of<T> v[1] = {};
+            if (!book.empty()) {
+                v[0] = code < book.size()
+                           ? __builtin_bit_cast(word_of<T>, static_cast<T>(book.values()[code]))
+                           : quiet_nan_bits<T>;
+                if (code >> book.bits() != 0 && c.failures != nullptr)
+                    atomicOr(c.failures, code_too_wide);
+            } else {
+                if ((code & ~std::uint64_t{c.element.code_mask}) != 0 && c.failures != nullptr)
+                    atomicOr(c.failures, code_too_wide);
+                lowp::detail::with_integer_path(c.element.path, [&](auto way) {
+                    v[0] = lowp::detail::decode_lanes<L, decltype(way)::value>(
+                        c.element, static_cast<word_of<T>>(code));
+                });
+            }
+            v[0] = is_nan_word<T>(total) ? quiet_nan_bits<T> : L::product(v[0], total);
+            store_values<C>(c.to, i, v);
+        }
+    }
+}
+
+// ---- what the host calls --------------------------------------------------------------------------
+
+template <class T>
+any_elements elements_of(const block_call<T>& c) {
+    return c.book == nullptr ? any_elements{} : any_elements{*c.book};
+}
+
+template <carrier C>
+void block_kernels<C>::line_maxima(const block_call<T>& c, std::uint64_t* maxima, stream s) {
+    const block_layout& l = c.lines_of;
+    if (c.outer_per == granularity::tensor) {
+        check(cudaMemsetAsync(maxima, 0, sizeof(*maxima), s), "the workspace");
+        const bool groups = is_aligned(c.from, bytes_of(C), block_step<C>);
+        return launch(&tensor_maximum<C>, blocks_for(l.size() / block_step<C> + 1), s, c.from,
+                      std::uint64_t{l.size()}, groups, maxima);
+    }
+    if (!l.is_upright)
+        return launch(&line_maxima_of<C>, blocks_for(l.lines() * 32), s, c.from,
+                      std::uint64_t{l.lines()}, std::uint64_t{l.columns}, std::uint64_t{1},
+                      std::uint64_t{1}, 32U, maxima);
+    launch(&line_maxima_of<C>, blocks_for(l.lines()), s, c.from, std::uint64_t{l.lines()},
+           std::uint64_t{l.rows}, std::uint64_t{l.columns}, std::uint64_t{l.columns}, 1U, maxima);
+}
+
+template <carrier C, block_verb V, chance Chance>
+void work_on(const block_call<worker_t<C>>& c, stream s) {
+    using lowp::detail::plan;
+    const block_layout& l = c.layout;
+    const std::uint64_t n = l.size();
+    const std::size_t k = l.block_columns;
+    constexpr int N = block_step<C>;
+    const bool in_groups = is_aligned(c.from, bytes_of(C), N) &&
+                           (V == block_verb::encode ? is_aligned(c.to, c.code_bytes, N)
+                                                    : is_aligned(c.to, bytes_of(C), N));
+    if (lies_in_lines<C>(l) && in_groups) {
+        const path way = V == block_verb::quantize ? c.element.path : c.element.encode_path;
+        const auto lanes_a_block = static_cast<unsigned>(k / N);
+        if (way == path::plain_sum && c.book == nullptr) {
+            using plain = path_elements<path::plain_sum>;
+            return launch(&block_lines<C, V, Chance, plain>, blocks_for(n / N), s, c, plain{},
+                          n / N, lanes_a_block);
+        }
+        return launch(&block_lines<C, V, Chance, any_elements>, blocks_for(n / N), s, c,
+                      elements_of(c), n / N, lanes_a_block);
+    }
+    const std::uint64_t size = std::uint64_t{l.block_rows} * l.block_columns;
+    if (size <= huge_from) {
+        const unsigned lanes_a_block =
+            l.block_columns == 1 ? 1U
+                                 : static_cast<unsigned>(std::bit_ceil(size < 32 ? size : 32));
+        return launch(&block_teams<C, V, Chance>, blocks_for(l.blocks() * lanes_a_block), s, c,
+                      elements_of(c), std::uint64_t{l.blocks()}, lanes_a_block);
+    }
+    const std::uint64_t pieces = (size + piece - 1) / piece;
+    const std::uint64_t tasks = pieces * l.blocks();
+    check(cudaMemsetAsync(c.blocks, 0, l.blocks() * sizeof(gathered), s), "the workspace");
+    const unsigned grid = blocks_for(tasks * block_threads);
+    launch(&huge_contents<C>, grid, s, c, tasks, pieces, in_groups);
+    launch(&huge_elements<C, V, Chance>, grid, s, c, elements_of(c), tasks, pieces, in_groups);
+}
+
+template <carrier C>
+void block_kernels<C>::work(const block_call<T>& c, block_verb v, stream s) {
+    with_chance(c.element.rounding, [&](auto kind) {
+        constexpr chance K = decltype(kind)::value;
+        if (v == block_verb::quantize) work_on<C, block_verb::quantize, K>(c, s);
+        else work_on<C, block_verb::encode, K>(c, s);
+    });
+}
+
+template <carrier C>
+void block_kernels<C>::decode(const block_call<T>& c, stream s) {
+    const std::uint64_t n = c.layout.size();
+    launch(&decode_blocks<C>, blocks_for((n + 7) / 8), s, c, elements_of(c), n);
+}
+
+}  // namespace lowp::cuda::detail

@@ -1,0 +1,94 @@
+// What the host hands to the kernels of block formats. Plain C++: plans are made in blocks.cpp, the
+// kernels are in block.cuh.
+#pragma once
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+
+#include "conversion.hpp"
+#include "lowp/block_format.hpp"
+#include "lowp/detail/block_kernel.hpp"
+
+namespace lowp::cuda::detail {
+
+/// What a block's elements are like, gathered by several thread blocks: zero before.
+struct gathered {
+    std::uint64_t largest = 0;  ///< of the finite magnitudes, as float bits
+    std::uint32_t has_nan = 0, has_inf = 0;
+};
+
+/// One call on an array in a block format: read by every thread.
+template <class T>
+struct block_call {
+    lowp::detail::plan<T> element;
+    lowp::detail::plan<T> scale;
+    lowp::detail::scale_plan<T> rule;
+    lowp::detail::totals_plan<T> totals;
+    lowp::detail::outer_plan<T> outer;
+    lowp::detail::scaling before = lowp::detail::scaling::divide;
+    bool is_sticky = false, is_on_grid = false;
+    bool has_nan_code = false, scale_has_nan = false;
+    bool follows_amax = true;  ///< else the statistic is `fixed`
+    T fixed = 1;
+    nan_policy nan = nan_policy::block;
+    infinity_policy infinity = infinity_policy::nan;
+    zero_sign zeros = zero_sign::kept;
+    projection element_projection = {};
+    const codebook* book = nullptr;  ///< on the host; the device's is an argument of its own
+
+    block_layout layout = {};    ///< as walked: what follows itself in memory is one row
+    block_layout lines_of = {};  ///< as given: which line a block is of
+    granularity outer_per = granularity::none;
+    const double* outer_given = nullptr;
+    std::size_t outer_count = 0;
+    T outer_fixed = 0;  ///< 0: from the data
+    const std::uint64_t* line_maxima = nullptr;
+    gathered* blocks = nullptr;  ///< of huge blocks
+
+    random_source source = {};
+    std::uint64_t first_index = 0;
+    const std::uint64_t* stream_offset = nullptr;
+    std::uint32_t* failures = nullptr;
+
+    const void* from = nullptr;
+    void* to = nullptr;  ///< values, or codes of `code_bits` in code_bytes
+    int code_bytes = 1, code_bits = 8;
+    bool is_dense = false;  ///< codes closed up, line by line of `line_codes`
+    std::uint64_t line_codes = 0, line_bytes = 0;
+    std::uint8_t* scale_codes = nullptr;
+    int scale_bytes = 1;
+    double* outer_codes = nullptr;
+};
+
+enum class block_verb : std::uint8_t { quantize, encode };
+
+template <carrier C>
+struct block_kernels {
+    using T = worker_t<C>;
+    /// maxima[line] = the largest finite magnitude of line or tensor; zero before.
+    static void line_maxima(const block_call<T>& c, std::uint64_t* maxima, stream s);
+    static void work(const block_call<T>& c, block_verb v, stream s);
+    static void decode(const block_call<T>& c, stream s);
+};
+
+/// Elements of a thread in kernels that move them in groups.
+template <carrier C>
+inline constexpr int block_step = C == carrier::float64 ? 4 : 8;
+
+/// Whether blocks follow each other in memory, each a power of two of groups of at most a warp.
+template <carrier C>
+[[nodiscard]] bool lies_in_lines(const block_layout& l) {
+    const std::size_t groups = l.block_columns / block_step<C>;
+    return l.block_rows == 1 && l.count * l.rows == 1 && l.columns % l.block_columns == 0 &&
+           l.block_columns % block_step<C> == 0 && groups <= 32 && std::has_single_bit(groups);
+}
+
+/// Blocks of more elements are worked on by several thread blocks.
+inline constexpr std::size_t huge_from = 4096;
+
+/// Codes, one a byte, closed up line by line (pack.cu).
+void pack_lines(const std::uint8_t* codes, std::size_t lines, std::size_t count, int bits,
+                std::uint8_t* bytes, stream s);
+
+}  // namespace lowp::cuda::detail

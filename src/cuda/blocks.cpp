@@ -1,0 +1,242 @@
+// The verbs of cuda_block.hpp as the host sees them: arguments checked, plans made, workspace divided.
+#include <stdexcept>
+#include <string>
+
+#include "block.hpp"
+#include "carriers.hpp"
+#include "lowp/block.hpp"
+#include "lowp/cuda_block.hpp"
+#include "lowp/halves.hpp"
+
+namespace lowp::cuda {
+
+namespace {
+
+[[noreturn]] void fail(const char* verb, const std::string& message) {
+    throw std::invalid_argument(std::string("lowp::cuda::") + verb + ": " + message);
+}
+
+constexpr std::size_t rounded_up(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
+
+block_layout walked(const block_layout& l) {
+    return l.size() == 0 ? l : lowp::detail::panels(l).layout();
+}
+
+bool is_huge(const block_layout& l) {
+    return l.block_rows * l.block_columns > detail::huge_from;
+}
+
+std::size_t outer_count(const block_format& f, const block_layout& l) {
+    if (f.outer.per == granularity::none) return 0;
+    return f.outer.per == granularity::row ? l.lines() : 1;
+}
+
+/// Whether encode closes codes up while it writes them.
+template <carrier C>
+bool packs_at_once(const block_format& f, const block_layout& l) {
+    return f.element_bits() == 4 && detail::lies_in_lines<C>(walked(l)) &&
+           l.columns * 4 % 8 == 0;
+}
+
+/// The parts of a workspace.
+struct parts {
+    std::size_t maxima = 0, blocks = 0, loose = 0;
+
+    parts(carrier c, const block_format& f, const block_layout& l, packing how) {
+        maxima = rounded_up(outer_count(f, l) * sizeof(std::uint64_t));
+        if (l.size() > 0 && is_huge(walked(l)))
+            blocks = rounded_up(l.blocks() * sizeof(detail::gathered));
+        bool at_once = false;
+        detail::with_carrier(
+            c, [&](auto of) { at_once = packs_at_once<decltype(of)::value>(f, l); });
+        if (how == packing::dense && f.element_bits() < 8)
+            loose = rounded_up(at_once ? 0 : l.size());
+    }
+    [[nodiscard]] std::size_t size() const { return maxima + blocks + loose; }
+};
+
+template <carrier C>
+void check_format(const char* verb, const block_format& f, const block_layout& l) {
+    const lowp::block_options none;
+    if constexpr (C == carrier::float16)
+        lowp::detail::check_half_blocks<minifloat<float16>>(verb, f, l, l.size(), none);
+    else if constexpr (C == carrier::bfloat16)
+        lowp::detail::check_half_blocks<minifloat<bfloat16>>(verb, f, l, l.size(), none);
+    else lowp::detail::check_blocks<detail::worker_t<C>>(verb, f, l, l.size(), none);
+}
+
+void check_done_here(const char* verb, const block_format& f) {
+    if (f.rule.search != search::none)
+        fail(verb, "rules that search for a scale are not done on the device; use the CPU's");
+    if (f.rule.statistic == statistic::mean_abs || f.rule.statistic == statistic::rms)
+        fail(verb, "statistics that are sums are not done on the device; use the CPU's");
+    if (f.edges.exponents == exponents::logarithm)
+        fail(verb, "exponents by logarithm are not done on the device; use the CPU's");
+}
+
+template <class T>
+detail::block_call<T> make_call(const block_format& f, const block_layout& l,
+                                const block_options& o) {
+    const auto plan = lowp::detail::make_block_plan<T>(f, false);
+    const bool has_book = !f.elements.empty();
+    detail::block_call<T> c;
+    c.element =
+        converter<T>(has_book ? float8_e4m3fn : f.element, f.element_projection()).plan();
+    c.scale = converter<T>(f.scale, f.scale_projection()).plan();
+    c.rule = plan.rule;
+    c.totals = plan.totals;
+    c.outer = lowp::detail::make_outer_plan<T>(f);
+    c.before = plan.before;
+    c.is_sticky = plan.is_sticky;
+    c.is_on_grid = plan.is_on_grid;
+    c.has_nan_code = o.nan_code.has_value() || (!has_book && f.element.has_nan());
+    c.scale_has_nan = f.scale.has_nan();
+    c.follows_amax = f.rule.statistic == statistic::amax;
+    c.fixed = static_cast<T>(f.rule.gain);
+    c.nan = f.edges.nan;
+    c.infinity = f.edges.infinity;
+    c.zeros = f.edges.zero_sign;
+    c.element_projection = f.element_projection();
+    c.book = has_book ? &f.elements : nullptr;
+    c.element.nan_code = static_cast<decltype(c.element.nan_code)>(
+        o.nan_code ? *o.nan_code : !has_book && f.element.has_nan() ? f.element.nan_code() : 0);
+    c.layout = walked(l);
+    c.lines_of = l;
+    c.outer_per = f.outer.per;
+    c.outer_fixed = static_cast<T>(f.outer.fixed);
+    c.outer_given = o.outer;
+    c.outer_count = o.outer_given;
+    c.source = o.source;
+    c.first_index = o.first_index;
+    c.stream_offset = o.stream_offset;
+    c.code_bits = f.element_bits();
+    c.code_bytes = lowp::detail::code_bytes(f.element_bits());
+    c.scale_bytes = lowp::detail::code_bytes(f.scale.bits());
+    return c;
+}
+
+void check_outer(const char* verb, const block_format& f, const block_layout& l,
+                 const double* outer, std::size_t given) {
+    const std::size_t wanted = outer_count(f, l);
+    if (wanted > 0 && outer != nullptr && given != 1 && given != wanted)
+        fail(verb, "outer scales given must be 1 or " + std::to_string(wanted) + "; got " +
+                       std::to_string(given));
+}
+
+/// Workspace, and what is known of the tensor or its lines before any block is.
+template <carrier C>
+std::uint8_t* prepare(const char* verb, detail::block_call<detail::worker_t<C>>& c,
+                      const parts& p, const block_options& o, stream s) {
+    if (p.size() > 0 && o.workspace == nullptr)
+        fail(verb, "needs a workspace of " + std::to_string(p.size()) +
+                       " bytes (workspace_size); got nullptr");
+    if (reinterpret_cast<std::uintptr_t>(o.workspace) % 16 != 0)
+        fail(verb, "the workspace must lie on a boundary of 16 bytes");
+    auto* at = static_cast<std::uint8_t*>(o.workspace);
+    auto* const maxima = reinterpret_cast<std::uint64_t*>(at);
+    c.line_maxima = maxima;
+    at += p.maxima;
+    c.blocks = reinterpret_cast<detail::gathered*>(at);
+    const bool from_data =
+        c.outer_per != granularity::none && c.outer_given == nullptr && !(c.outer_fixed > 0);
+    if (from_data) detail::block_kernels<C>::line_maxima(c, maxima, s);
+    return at + p.blocks;
+}
+
+}  // namespace
+
+std::size_t workspace_size(carrier c, const block_format& f, const block_layout& l, packing how) {
+    return parts(c, f, l, how).size();
+}
+
+void quantize(const void* x, void* out, carrier c, const block_format& f, const block_layout& l,
+              const block_options& o, stream s) {
+    if (l.size() > 0 && (x == nullptr || out == nullptr))
+        fail("quantize", "x and out must not be null where there are elements");
+    check_outer("quantize", f, l, o.outer, o.outer_given);
+    detail::with_carrier(c, [&](auto of) {
+        constexpr carrier C = decltype(of)::value;
+        check_format<C>("quantize", f, l);
+        check_done_here("quantize", f);
+        if (l.size() == 0) return;
+        auto call = make_call<detail::worker_t<C>>(f, l, o);
+        call.from = x;
+        call.to = out;
+        prepare<C>("quantize", call, parts(c, f, l, packing::loose), o, s);
+        detail::block_kernels<C>::work(call, detail::block_verb::quantize, s);
+    });
+}
+
+void encode(const void* x, carrier c, const block_memory& to, const block_format& f,
+            const block_layout& l, const block_options& o, stream s) {
+    const int bits = f.element_bits();
+    if (l.size() > 0 && (x == nullptr || to.codes == nullptr || to.scales == nullptr))
+        fail("encode", "x, codes and scales must not be null where there are elements");
+    if (to.packing == packing::dense && bits > 8)
+        fail("encode", "packed codes have up to 8 bits; got " + std::to_string(bits));
+    if (o.nan_code && *o.nan_code >> bits != 0)
+        fail("encode", "nan_code must be a code of " + std::to_string(bits) + " bits; got " +
+                           std::to_string(*o.nan_code));
+    check_outer("encode", f, l, o.outer, o.outer_given);
+    detail::with_carrier(c, [&](auto of) {
+        constexpr carrier C = decltype(of)::value;
+        using T = detail::worker_t<C>;
+        lowp::detail::check_blocks<T>("encode", f, l, l.size(), {});
+        check_done_here("encode", f);
+        auto call = make_call<T>(f, l, o);
+        const bool block_is_lost = (call.nan == nan_policy::block ||
+                                    call.infinity == infinity_policy::nan) &&
+                                   !call.scale_has_nan;
+        const bool element_is_lost = call.nan == nan_policy::element && !call.has_nan_code;
+        if ((block_is_lost || element_is_lost) && o.failures == nullptr)
+            fail("encode", "neither scale nor element has a code for every NaN: say where to report "
+                           "one (options::failures)");
+        if (outer_count(f, l) > 0 && to.outer == nullptr)
+            fail("encode", "the format has outer scales: block_memory::outer must not be null");
+        if (l.size() == 0) return;
+        call.failures = o.failures;
+        call.from = x;
+        call.scale_codes = to.scales;
+        call.outer_codes = to.outer;
+        const parts p(c, f, l, to.packing);
+        std::uint8_t* const loose = prepare<C>("encode", call, p, o, s);
+        call.to = p.loose > 0 ? loose : to.codes;
+        call.is_dense = to.packing == packing::dense && bits < 8 && p.loose == 0;
+        if (call.is_dense && (!detail::is_aligned(x, bytes_of(C), detail::block_step<C>) ||
+                              !detail::is_aligned(to.codes, 1, 8)))
+            fail("encode", "packed codes of 4 bits need x on a boundary of 16 bytes and codes on one "
+                           "of 8; copy x, or encode loose");
+        detail::block_kernels<C>::work(call, detail::block_verb::encode, s);
+        if (p.loose > 0)
+            detail::pack_lines(loose, l.count * l.rows, l.columns, bits, to.codes, s);
+    });
+}
+
+void decode(const block_memory& from, void* out, carrier c, const block_format& f,
+            const block_layout& l, const block_options& o, stream s) {
+    if (l.size() > 0 && (out == nullptr || from.codes == nullptr || from.scales == nullptr))
+        fail("decode", "codes, scales and out must not be null where there are elements");
+    if (outer_count(f, l) > 0 && from.outer == nullptr)
+        fail("decode", "the format has outer scales: block_memory::outer must not be null");
+    check_outer("decode", f, l, from.outer, o.outer_given > 0 ? o.outer_given : outer_count(f, l));
+    detail::with_carrier(c, [&](auto of) {
+        constexpr carrier C = decltype(of)::value;
+        check_format<C>("decode", f, l);
+        if (l.size() == 0) return;
+        auto call = make_call<detail::worker_t<C>>(f, l, o);
+        call.failures = o.failures;
+        call.outer_given = from.outer;
+        call.outer_count = o.outer_given > 0 ? o.outer_given : outer_count(f, l);
+        call.from = from.codes;
+        call.to = out;
+        call.scale_codes = from.scales;
+        call.is_dense = from.packing == packing::dense && f.element_bits() < 8;
+        const auto bits = static_cast<std::size_t>(f.element_bits());
+        const bool goes_on = l.columns * bits % 8 == 0;
+        call.line_codes = goes_on ? l.size() : l.columns;
+        call.line_bytes = packed_size(goes_on ? l.size() : l.columns, f.element_bits());
+        detail::block_kernels<C>::decode(call, s);
+    });
+}
+
+}  // namespace lowp::cuda

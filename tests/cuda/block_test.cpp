@@ -1,0 +1,197 @@
+// Block formats on the device against the CPU's kernels, bit for bit.
+#include "conversion_check.hpp"
+#include "lowp/block.hpp"
+#include "lowp/block_formats.hpp"
+#include "lowp/cuda_block.hpp"
+#include "random_block_format.hpp"
+
+namespace lowp::test {
+namespace {
+
+[[nodiscard]] bool is_done_there(const block_format& f) {
+    return f.rule.search == search::none && f.edges.exponents == exponents::bits &&
+           f.rule.statistic != statistic::mean_abs && f.rule.statistic != statistic::rms;
+}
+
+template <class T>
+block_options cpu_options(const random_source& source, std::uint64_t first) {
+    block_options o;
+    static_cast<options&>(o) = host_options(source, first);
+    return o;
+}
+
+struct on_device {
+    device_array<std::uint8_t> workspace;
+    device_array<std::uint32_t> failures{std::vector<std::uint32_t>{0}};
+    cuda::block_options options;
+
+    on_device(cuda::carrier c, const block_format& f, const block_layout& l,
+              const random_source& source, std::uint64_t first)
+        : workspace(std::max(cuda::workspace_size(c, f, l, packing::dense),
+                             cuda::workspace_size(c, f, l))) {
+        options.workspace = workspace.data();
+        options.failures = failures.data();
+        options.source = source;
+        options.first_index = first;
+    }
+};
+
+template <class T>
+std::size_t quantize_blocks(const std::vector<T>& x, const block_format& f, const block_layout& l,
+                            const random_source& source, std::uint64_t first) {
+    std::vector<T> wanted(x.size());
+    quantize<T>(std::span<const T>(x), std::span<T>(wanted), f, l,
+                cpu_options<T>(source, first));
+    const device_array<T> from(x);
+    const device_array<T> to(x.size());
+    const on_device there(carrier_of<T>, f, l, source, first);
+    cuda::quantize(from.data(), to.data(), carrier_of<T>, f, l, there.options);
+    return differences(to.host(), wanted, "quantize " + name(f));
+}
+
+template <class T>
+std::size_t encode_blocks(const std::vector<T>& x, const block_format& f, const block_layout& l,
+                          packing how, const random_source& source, std::uint64_t first) {
+    std::vector<std::uint8_t> codes(code_size(f, l, how));
+    std::vector<std::uint8_t> scales(scale_size(f, l));
+    std::vector<double> outer;
+    bool is_lost = false;
+    try {
+        outer = encode<T>(std::span<const T>(x), lowp::block_memory{codes.data(), scales.data(), how},
+                          f, l, cpu_options<T>(source, first));
+    } catch (const std::invalid_argument&) {
+        is_lost = true;
+    }
+    const device_array<T> from(x);
+    const device_array<std::uint8_t> to(codes.size());
+    const device_array<std::uint8_t> to_scales(scales.size());
+    const device_array<double> to_outer(outer.size() + 1);
+    const on_device there(carrier_of<T>, f, l, source, first);
+    const cuda::block_memory memory{to.data(), to_scales.data(), to_outer.data(), how};
+    cuda::encode(from.data(), carrier_of<T>, memory, f, l, there.options);
+    const std::string what = "encode " + name(f);
+    const bool told = there.failures.host()[0] == cuda::nan_without_code;
+    if (told != is_lost) std::printf("%s: lost NaN told %d, thrown %d\n", what.c_str(), told, is_lost);
+    if (is_lost || told) return told == is_lost ? 0 : 1;
+    std::size_t wrong = differences(to.host(), codes, what) +
+                        differences(to_scales.host(), scales, what + " scales");
+    auto got_outer = to_outer.host();
+    got_outer.resize(outer.size());
+    wrong += differences(got_outer, outer, what + " outer");
+    if constexpr (std::is_floating_point_v<T>) {
+        std::vector<T> wanted(x.size());
+        decode<T>(lowp::block_memory{codes.data(), scales.data(), how}, outer, std::span<T>(wanted), f,
+                  l, cpu_options<T>({}, 0));
+        const device_array<T> back(x.size());
+        cuda::decode(memory, back.data(), carrier_of<T>, f, l, there.options);
+        wrong += differences(back.host(), wanted, "decode " + name(f));
+        wrong += there.failures.host()[0];
+    }
+    return wrong;
+}
+
+/// Values near each other, as in tensors, or of any size; some special.
+template <class T>
+std::vector<T> block_inputs(std::size_t n, dice& d) {
+    using wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
+    const std::uint64_t kind = d.below(4);
+    std::vector<wide> x(n);
+    for (wide& v : x) {
+        v = std::ldexp(static_cast<wide>(static_cast<std::int64_t>(d() >> 40) - (1 << 23)),
+                       -23 + (kind == 1 ? d.between(-12, 6) : 0));
+        if (kind == 2 && d.below(40) == 0)
+            v = d.pick({std::numeric_limits<wide>::quiet_NaN(), std::numeric_limits<wide>::infinity(),
+                        -std::numeric_limits<wide>::infinity(), wide{0}, -wide{0},
+                        std::numeric_limits<wide>::max(), std::numeric_limits<wide>::denorm_min()});
+        if (kind == 3 && d.below(3) != 0) v = d.coin() ? wide{0} : -wide{0};
+    }
+    if constexpr (std::is_floating_point_v<T>) return x;
+    else {
+        std::vector<T> halves;
+        for (const wide v : x) halves.push_back(T(static_cast<double>(v)));
+        return halves;
+    }
+}
+
+template <class T>
+bool fits_blocks(const block_format& f, const block_layout& l) {
+    try {
+        if constexpr (std::is_floating_point_v<T>)
+            lowp::detail::check_blocks<T>("test", f, l, l.size(), {});
+        else lowp::detail::check_half_blocks<T>("test", f, l, l.size(), {});
+        return true;
+    } catch (const std::invalid_argument&) {
+        return false;
+    }
+}
+
+struct form {
+    std::vector<std::size_t> shape;
+    int axis;
+};
+
+template <class T>
+std::size_t everything(const block_format& f, const form& at, dice& d) {
+    block_layout l;
+    try {
+        l = layout_of(f.shape, at.shape, at.axis);
+    } catch (const std::invalid_argument&) {
+        return 0;  // tiles along another axis
+    }
+    if (!fits_blocks<T>(f, l)) return 0;
+    const auto x = block_inputs<T>(l.size(), d);
+    const random_source source{d(), d()};
+    const std::uint64_t first = d.coin() ? 0 : d.below(1000);
+    std::size_t wrong = quantize_blocks(x, f, l, source, first);
+    wrong += encode_blocks(x, f, l, packing::loose, source, first);
+    if (f.element_bits() <= 8) wrong += encode_blocks(x, f, l, packing::dense, source, first);
+    if (wrong > 0) {
+        std::printf("  shape");
+        for (const std::size_t n : at.shape) std::printf(" %zu", n);
+        std::printf(", axis %d\n", at.axis);
+    }
+    return wrong;
+}
+
+const std::vector<form> forms{{{64, 128}, -1}, {{33, 97}, -1},   {{64, 96}, 0}, {{3, 40, 52}, 1},
+                              {{5}, -1},       {{2, 5000}, -1},  {{0, 32}, -1}, {{6000, 3}, 0},
+                              {{17, 4096}, -1}};
+
+TEST_CASE_TEMPLATE("every preset gives the bits of the CPU in every layout", T, float, double, f16,
+                   bf16) {
+    dice d(31);
+    std::size_t wrong = 0;
+    for (const auto& preset : block_presets)
+        if (is_done_there(preset.format))
+            for (const form& at : forms) wrong += everything<T>(preset.format, at, d);
+    CHECK(wrong == 0);
+}
+
+TEST_CASE_TEMPLATE("block formats of any fields give the bits of the CPU", T, float, double, f16,
+                   bf16) {
+    dice d(37);
+    std::size_t wrong = 0;
+    for (std::size_t i = 0; i < 400 / scale(); ++i) {
+        block_format f = random_block_format(d);
+        f.rule.search = search::none;
+        if (!is_done_there(f)) continue;
+        wrong += everything<T>(f, forms[d.below(forms.size())], d);
+    }
+    CHECK(wrong == 0);
+}
+
+TEST_CASE("what the device does not do is refused") {
+    const device_array<float> x(std::size_t{64});
+    const auto l = layout_of({1, 32}, std::vector<std::size_t>{64});
+    for (const char* const text : {"mxfp4/mse", "mxfp4/mean_abs"})
+        CHECK_THROWS_AS(cuda::quantize(x.data(), x.data(), cuda::carrier::float32,
+                                       parse_block_format(text), l),
+                        std::invalid_argument);
+    const auto nvfp4 = parse_block_format("nvfp4");
+    CHECK_THROWS_AS(cuda::quantize(x.data(), x.data(), cuda::carrier::float32, nvfp4,
+                                   layout_of(nvfp4.shape, std::vector<std::size_t>{64})),
+                    std::invalid_argument);  // no workspace
+}
+
+}  // namespace
+}  // namespace lowp::test
