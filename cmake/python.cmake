@@ -26,5 +26,14 @@ target_include_directories(lowp_core SYSTEM PRIVATE ${LOWP_BOOST_INCLUDE_DIR})
 target_compile_definitions(lowp_core PRIVATE LOWP_VERSION="${PROJECT_VERSION}")
 lowp_private_flags(lowp_core)
 
+# lowp._cuda, beside it where lowp::cuda is built: the package does without.
+if(TARGET lowp_cuda)
+    pybind11_add_module(lowp_cuda_python MODULE NO_EXTRAS ${PROJECT_SOURCE_DIR}/bindings/cuda/module.cpp)
+    set_target_properties(lowp_cuda_python PROPERTIES OUTPUT_NAME _cuda)
+    target_link_libraries(lowp_cuda_python PRIVATE lowp_cuda)
+    lowp_private_flags(lowp_cuda_python)
+    install(TARGETS lowp_cuda_python DESTINATION . COMPONENT python)
+endif()
+
 install(TARGETS lowp_core DESTINATION . COMPONENT python)
 install(DIRECTORY ${PROJECT_SOURCE_DIR}/include DESTINATION . COMPONENT python)

@@ -157,7 +157,7 @@ int main() {
         cuda::decode({y, 1, all}, {x, c, all}, lowp::float8_e4m3fn, with);
         for (const char* const name :
              {"mxfp4", "mxfp8_e4m3", "mxfp8_e4m3/rceil", "mxfp6_e2m3", "nvfp4", "nvfp4/rounding=stochastic_a",
-              "mxfp4/rounding=stochastic_a", "fp8_tensor", "fp8_128x128", "int8_row", "nf4"})
+              "mxfp4/rounding=stochastic_a", "fp8_tensor", "deepseek_128x128", "int8_row", "nf4"})
             blocks(x, y, extra, c, name);
         blocks(x, y, extra, c, "mxfp4", 0);
     }

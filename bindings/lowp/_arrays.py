@@ -201,8 +201,16 @@ def _halves() -> Any:
     return _halves
 
 
+def _device() -> Any:
+    from lowp import _device  # which needs this module
+
+    return _device
+
+
 def quantize(x: Any, fmt: Any, *, random: Any, out: Any, **options: Any) -> Any:
     """See lowp.quantize."""
+    if _device().is_device(x):
+        return _device().quantize(x, fmt, random=random, out=out, **options)
     target = _core.format(fmt)
     array = as_array(x)
     _check_half_holds(target, array.dtype)
@@ -227,6 +235,8 @@ def _code_dtype(bits: int) -> type[np.unsignedinteger[Any]]:
 
 def encode(x: Any, fmt: Any, *, nan: Any, random: Any, out: Any, **options: Any) -> Any:
     """See lowp.encode."""
+    if _device().is_device(x):
+        return _device().encode(x, fmt, nan=nan, random=random, out=out, **options)
     target = _core.format(fmt)
     array = as_array(x)
     dtype = np.dtype(_code_dtype(target.bits))
@@ -251,6 +261,8 @@ def source_bytes(source: _core.Format) -> int:
 
 def decode(codes: Any, fmt: Any, *, dtype: Any, out: Any, threads: Any) -> Any:
     """See lowp.decode."""
+    if _device().is_device(codes):
+        return _device().decode(codes, fmt, dtype=dtype, out=out)
     source = _core.format(fmt)
     dtype = np.dtype(dtype)
     half = _half_format(dtype)

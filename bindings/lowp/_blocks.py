@@ -96,6 +96,8 @@ def _options(x: Array, random: Any, **rest: Any) -> dict[str, Any]:
 
 def quantize(x: Any, fmt: Any, *, out: Any, **rest: Any) -> Any:
     """See lowp.quantize."""
+    if _arrays._device().is_device(x):
+        return _arrays._device().quantize(x, fmt, out=out, **rest)
     array = _arrays.as_array(x)
     if out is not None:
         _arrays._check_out(out, array.shape, array.dtype, f"{array.dtype}, those of x")
@@ -137,6 +139,10 @@ def quantize_memory(
 
 def encode(x: Any, fmt: Any, *, out: Any, **rest: Any) -> BlockTensor:
     """See lowp.encode."""
+    if _arrays._device().is_device(x):
+        raise TypeError(
+            "a BlockTensor is an array of the CPU; lowp.torch.encode makes one of tensors on a GPU"
+        )
     if out is not None:
         raise ValueError("encode in a block format makes a BlockTensor; it takes no out")
     array = _arrays.as_array(x)

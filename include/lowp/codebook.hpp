@@ -60,14 +60,17 @@ public:
     /// take the upper `random_bits`.
     [[nodiscard]] constexpr std::size_t nearest(double x, const projection& p,
                                                 std::uint32_t random = 0) const {
-        const auto list = values();
-        if (!(x > list.front())) return 0;
-        if (!(x < list.back())) return size_ - 1;
-        const auto above = std::upper_bound(list.begin(), list.end(), x);
-        const auto lower = static_cast<std::size_t>(above - list.begin()) - 1;
-        const double low = list[lower];
+        if (!(x > values_[0])) return 0;
+        std::size_t lower = 0;
+        std::size_t upper = size_ - 1;
+        if (!(x < values_[upper])) return upper;
+        while (upper - lower > 1) {
+            const std::size_t middle = (lower + upper) / 2;
+            (x < values_[middle] ? upper : lower) = middle;
+        }
+        const double low = values_[lower];
         if (x == low) return lower;
-        return lower + (steps_up(x, low, list[lower + 1], lower, p, random) ? 1 : 0);
+        return lower + (steps_up(x, low, values_[upper], lower, p, random) ? 1 : 0);
     }
 
     friend constexpr bool operator==(const codebook&, const codebook&) = default;

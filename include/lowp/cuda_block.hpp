@@ -21,7 +21,7 @@ struct block_options : options {
     std::size_t outer_given = 0;
 };
 
-/// Bytes of workspace that quantize (`how` without meaning) and encode need.
+/// Bytes of workspace that encode needs; with packing::loose also what quantize and decode need.
 [[nodiscard]] std::size_t workspace_size(carrier c, const block_format& f, const block_layout& l,
                                          packing how = packing::loose);
 
@@ -34,10 +34,13 @@ struct block_memory {
     lowp::packing packing = packing::loose;
 };
 
+/// Whether the device works on a block format: on all but rules that search, statistics that are sums and
+/// exponents by logarithm. Given ideal scales are the CPU's, too.
+[[nodiscard]] bool has_kernels(const block_format& f);
+
 /// x on the grid of its blocks, as lowp::quantize; 16-bit carriers as in halves.hpp. x and out: l.size()
 /// values in C order, either apart or the same memory. Throws std::invalid_argument as there, and for
-/// what the device does not do yet: rules that search, statistics other than amax or none, exponents
-/// by logarithm, given ideal scales.
+/// formats without kernels.
 void quantize(const void* x, void* out, carrier c, const block_format& f, const block_layout& l,
               const block_options& o = {}, stream s = nullptr);
 

@@ -87,14 +87,19 @@ __device__ void convert_elements(const block_call<T>& c, const Elements& element
                                  const block_scale<T>& s, std::uint64_t index,
                                  word_of<T> (&v)[N]) {
     using L = lanes<T>;
-    const auto scale_all = [&]<scaling S>() {
+    const auto scale_all = [&]<scaling S, bool Sticky>() {
 #pragma unroll
-        for (int j = 0; j < N; ++j)
-            v[j] = c.is_sticky ? lowp::detail::scaled<L, S, true>(v[j], s.factor)
-                               : lowp::detail::scaled<L, S, false>(v[j], s.factor);
+        for (int j = 0; j < N; ++j) v[j] = lowp::detail::scaled<L, S, Sticky>(v[j], s.factor);
     };
-    if (c.before == scaling::multiply) scale_all.template operator()<scaling::multiply>();
-    else scale_all.template operator()<scaling::divide>();
+    word_of<T> given[N];
+#pragma unroll
+    for (int j = 0; j < N; ++j) given[j] = v[j];
+    if (c.before == scaling::multiply && !c.is_sticky)
+        scale_all.template operator()<scaling::multiply, false>();
+    else if (c.before == scaling::multiply)
+        scale_all.template operator()<scaling::multiply, true>();
+    else if (!c.is_sticky) scale_all.template operator()<scaling::divide, false>();
+    else scale_all.template operator()<scaling::divide, true>();
     if (c.zeros != zero_sign::kept) {
         const word_of<T> zero = c.zeros == zero_sign::negative ? ~magnitude_bits<T> : 0;
         for (int j = 0; j < N; ++j) v[j] = (v[j] & magnitude_bits<T>) == 0 ? zero : v[j];
@@ -107,6 +112,11 @@ __device__ void convert_elements(const block_call<T>& c, const Elements& element
         const bool is_nan = is_nan_word<T>(s.total);
 #pragma unroll
         for (int j = 0; j < N; ++j) v[j] = is_nan ? quiet_nan_bits<T> : L::product(v[j], s.total);
+        if (c.nan == nan_policy::block) return;
+        // A NaN that stays alone keeps its bits; the device's products would give another.
+#pragma unroll
+        for (int j = 0; j < N; ++j)
+            if (is_nan_word<T>(given[j]) && !is_nan) v[j] = given[j] | quiet_nan_bits<T>;
     }
 }
 
@@ -115,19 +125,28 @@ __device__ void convert_elements(const block_call<T>& c, const Elements& element
 template <class T>
 __device__ lowp::detail::outer_pair<T> outer_scale_of(const block_call<T>& c, std::uint64_t block) {
     if (c.outer_per == granularity::none) return {1, 1};
-    const std::uint64_t line = c.outer_per == granularity::row ? c.lines_of.line_of(block) : 0;
-    if (c.outer_given != nullptr || c.outer_fixed > 0) {
-        const T scale = c.outer_given == nullptr
-                            ? c.outer_fixed
-                            : static_cast<T>(c.outer_given[c.outer_count == 1 ? 0 : line]);
-        return {scale, T{1} / scale};
+    return c.lines[c.outer_per == granularity::row ? c.lines_of.line_of(block) : 0].pair;
+}
+
+/// The outer scale of each line, once its largest magnitude is known.
+template <class T>
+__global__ void outer_scales(const __grid_constant__ block_call<T> c) {
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    for (std::uint64_t line = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+         line < c.line_count; line += threads) {
+        lowp::detail::outer_pair<T> pair{c.outer_fixed, 1};
+        if (c.outer_given != nullptr)
+            pair.scale = static_cast<T>(c.outer_given[c.outer_count == 1 ? 0 : line]);
+        pair.inverse = T{1} / pair.scale;
+        if (c.outer_given == nullptr && !(c.outer_fixed > 0)) {
+            const T amax = __builtin_bit_cast(T, static_cast<word_of<T>>(c.lines[line].largest));
+            lowp::detail::with_integer_path(c.outer.format.path, [&](auto p) {
+                pair = lowp::detail::outer_of<lanes<T>, decltype(p)::value>(c.outer, amax);
+            });
+        }
+        c.lines[line].pair = pair;
+        if (c.outer_codes != nullptr) c.outer_codes[line] = static_cast<double>(pair.scale);
     }
-    const T amax = __builtin_bit_cast(T, static_cast<word_of<T>>(c.line_maxima[line]));
-    lowp::detail::outer_pair<T> pair{1, 1};
-    lowp::detail::with_integer_path(c.outer.format.path, [&](auto p) {
-        pair = lowp::detail::outer_of<lanes<T>, decltype(p)::value>(c.outer, amax);
-    });
-    return pair;
 }
 
 template <class T>
@@ -182,7 +201,7 @@ __device__ block_scale<T> scale_of(const block_call<T>& c, std::uint64_t block,
     return {ideal, total.total, total.factor};
 }
 
-/// What encode writes once a block, or once a line: the code of its scale and the outer scale.
+/// What encode writes once a block: the code of its scale.
 template <class T>
 __device__ void store_scale(const block_call<T>& c, std::uint64_t block, word_of<T> ideal) {
     word_of<T> code[1] = {};
@@ -191,9 +210,6 @@ __device__ void store_scale(const block_call<T>& c, std::uint64_t block, word_of
             c.scale, ideal, scale_random(c, block));
     });
     store_codes(c.scale_codes, c.scale_bytes, block, code);
-    if (c.outer_per == granularity::none || c.outer_codes == nullptr) return;
-    const std::uint64_t line = c.outer_per == granularity::row ? c.lines_of.line_of(block) : 0;
-    c.outer_codes[line] = static_cast<double>(outer_scale_of(c, block).scale);
 }
 
 /// Codes or values of N neighbours from element i on.
@@ -243,9 +259,10 @@ __device__ void merge(block_content<T>& content, unsigned lanes) {
 template <carrier C, block_verb V, chance Chance, class Elements, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     block_lines(const __grid_constant__ block_call<T> c, const __grid_constant__ Elements elements,
-                std::uint64_t groups, unsigned lanes_a_block) {
+                std::uint64_t groups, unsigned log2_lanes) {
     using word = word_of<T>;
     constexpr int N = block_step<C>;
+    const unsigned lanes_a_block = 1U << log2_lanes;
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     const unsigned lane = threadIdx.x % 32;
     for (std::uint64_t g = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; g - lane < groups;
@@ -266,9 +283,10 @@ __global__ void __launch_bounds__(block_threads)
             merge(content, lanes_a_block);
         }
         if (!is_there) continue;
-        const std::uint64_t block = g / lanes_a_block;
+        const std::uint64_t block = g >> log2_lanes;
         const auto s = scale_of(c, block, content);
-        if (V == block_verb::encode && lane % lanes_a_block == 0) store_scale(c, block, s.ideal);
+        if (V == block_verb::encode && (lane & (lanes_a_block - 1)) == 0)
+            store_scale(c, block, s.ideal);
         convert_elements<V, Chance>(c, elements, s, g * N, v);
         store_elements<C, V>(c, g * N, v);
     }
@@ -375,7 +393,7 @@ __global__ void __launch_bounds__(block_threads)
         });
         merge(content, 32);
         if (threadIdx.x % 32 != 0) continue;
-        gathered& all = c.blocks[block];
+        huge_block<T>& all = c.blocks[block];
         atomicMax(reinterpret_cast<unsigned long long*>(&all.largest),
                   static_cast<unsigned long long>(content.largest));
         if (content.has_nan) atomicOr(&all.has_nan, 1U);
@@ -383,24 +401,31 @@ __global__ void __launch_bounds__(block_threads)
     }
 }
 
-template <carrier C, block_verb V, chance Chance, class T = worker_t<C>>
+template <block_verb V, class T>
+__global__ void __launch_bounds__(block_threads)
+    huge_scales(const __grid_constant__ block_call<T> c, std::uint64_t blocks) {
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    for (std::uint64_t b = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; b < blocks;
+         b += threads) {
+        huge_block<T>& all = c.blocks[b];
+        const auto s =
+            scale_of(c, b, block_content<T>{static_cast<word_of<T>>(all.largest), all.has_nan != 0,
+                                            all.has_inf != 0});
+        all.total = s.total;
+        all.factor = s.factor;
+        if (V == block_verb::encode) store_scale(c, b, s.ideal);
+    }
+}
+
+template <carrier C, block_verb V, chance Chance, class Elements, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     huge_elements(const __grid_constant__ block_call<T> c,
-                  const __grid_constant__ any_elements elements, std::uint64_t tasks,
+                  const __grid_constant__ Elements elements, std::uint64_t tasks,
                   std::uint64_t pieces, bool moves_groups) {
-    __shared__ block_scale<T> s;
     for (std::uint64_t task = blockIdx.x; task < tasks; task += gridDim.x) {
         const std::uint64_t block = task / pieces;
         const block_place p = place_of(c.layout, block);
-        __syncthreads();
-        if (threadIdx.x == 0) {
-            const gathered& all = c.blocks[block];
-            s = scale_of(c, block,
-                         block_content<T>{static_cast<word_of<T>>(all.largest), all.has_nan != 0,
-                                          all.has_inf != 0});
-            if (V == block_verb::encode && task % pieces == 0) store_scale(c, block, s.ideal);
-        }
-        __syncthreads();
+        const block_scale<T> s{0, c.blocks[block].total, c.blocks[block].factor};
         for_piece<C>(p, task % pieces * piece, moves_groups, [&](auto n, std::uint32_t e) {
             constexpr int N = decltype(n)::value;
             word_of<T> v[N];
@@ -423,7 +448,7 @@ __device__ word_of<T> finite_or_zero(word_of<T> bits) {
 /// The largest finite magnitude of the tensor: groups side by side, single elements at the end.
 template <carrier C, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
-    tensor_maximum(const void* x, std::uint64_t n, bool moves_groups, std::uint64_t* maximum) {
+    tensor_maximum(const void* x, std::uint64_t n, bool moves_groups, outer_line<T>* whole) {
     constexpr int N = block_step<C>;
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     const std::uint64_t thread = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
@@ -446,7 +471,7 @@ __global__ void __launch_bounds__(block_threads)
     }
     largest = largest_of(largest, 32);
     if (threadIdx.x % 32 == 0)
-        atomicMax(reinterpret_cast<unsigned long long*>(maximum),
+        atomicMax(reinterpret_cast<unsigned long long*>(&whole->largest),
                   static_cast<unsigned long long>(largest));
 }
 
@@ -454,7 +479,7 @@ __global__ void __launch_bounds__(block_threads)
 template <carrier C, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     line_maxima_of(const void* x, std::uint64_t lines, std::uint64_t length, std::uint64_t stride,
-                   std::uint64_t inner, unsigned lanes_a_line, std::uint64_t* maxima) {
+                   std::uint64_t inner, unsigned lanes_a_line, outer_line<T>* all) {
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     const unsigned lane = threadIdx.x % 32;
     for (std::uint64_t t = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
@@ -470,7 +495,7 @@ __global__ void __launch_bounds__(block_threads)
             largest = m > largest ? m : largest;
         }
         largest = largest_of(largest, lanes_a_line);
-        if (line < lines && lane % lanes_a_line == 0) maxima[line] = largest;
+        if (line < lines && lane % lanes_a_line == 0) all[line].largest = largest;
     }
 }
 
@@ -518,41 +543,67 @@ __device__ word_of<T> decoded_total(const block_call<T>& c, std::uint64_t block)
         .total;
 }
 
+/// The value of a code, float bits; bits above the format's are told of.
+template <class T>
+__device__ word_of<T> decoded(const block_call<T>& c, const codebook* book, std::uint64_t code) {
+    const std::uint64_t mask =
+        book == nullptr ? c.element.code_mask : (std::uint64_t{1} << book->bits()) - 1;
+    if ((code & ~mask) != 0 && c.failures != nullptr) atomicOr(c.failures, code_too_wide);
+    if (book != nullptr)
+        return code < book->size()
+                   ? __builtin_bit_cast(word_of<T>, static_cast<T>(book->values()[code]))
+                   : quiet_nan_bits<T>;
+    word_of<T> value = 0;
+    lowp::detail::with_integer_path(c.element.path, [&](auto way) {
+        value = lowp::detail::decode_lanes<lanes<T>, decltype(way)::value>(
+            c.element, static_cast<word_of<T>>(code));
+    });
+    return value;
+}
+
+/// An element times its block's total; every NaN is the quiet one.
+template <class T>
+__device__ word_of<T> scaled_back(word_of<T> value, word_of<T> total) {
+    const bool is_nan = is_nan_word<T>(total) || is_nan_word<T>(value);
+    return is_nan ? quiet_nan_bits<T> : lanes<T>::product(value, total);
+}
+
+/// Some neighbours of one block a thread: codes of 4 bits, closed up, or of one byte.
+template <carrier C, class T = worker_t<C>>
+__global__ void __launch_bounds__(block_threads)
+    decode_lines(const __grid_constant__ block_call<T> c, std::uint64_t groups,
+                 unsigned log2_groups) {
+    constexpr int N = block_step<C>;
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    for (std::uint64_t g = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; g < groups;
+         g += threads) {
+        const word_of<T> total = decoded_total(c, g >> log2_groups);
+        word_of<T> v[N];
+        if (c.is_dense) {
+            word_of<T> bytes[N / 2];
+            load_codes(c.from, 1, g * (N / 2), bytes);
+#pragma unroll
+            for (int j = 0; j < N; ++j) v[j] = bytes[j / 2] >> (4 * (j % 2)) & 15;
+        } else {
+            load_codes(c.from, 1, g * N, v);
+        }
+#pragma unroll
+        for (int j = 0; j < N; ++j) v[j] = scaled_back<T>(decoded(c, nullptr, v[j]), total);
+        store_values<C>(c.to, g * N, v);
+    }
+}
+
 template <carrier C, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     decode_blocks(const __grid_constant__ block_call<T> c,
                   const __grid_constant__ any_elements elements, std::uint64_t n) {
-    using L = lanes<T>;
-    constexpr int N = 8;
-    const codebook& book = elements.book;
+    const codebook* const book = elements.book.empty() ? nullptr : &elements.book;
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
-    for (std::uint64_t g = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; g * N < n;
-         g += threads) {
-        std::uint64_t last = ~std::uint64_t{0};
-        word_of<T> total = 0;
-        for (std::uint64_t i = g * N; i < g * N + N && i < n; ++i) {
-            const std::uint64_t block = block_of(c.layout, i);
-            if (block != last) total = decoded_total(c, block);
-            last = block;
-            const std::uint64_t code = code_at(c, i);
-            word_of<T> v[1] = {};
-            if (!book.empty()) {
-                v[0] = code < book.size()
-                           ? __builtin_bit_cast(word_of<T>, static_cast<T>(book.values()[code]))
-                           : quiet_nan_bits<T>;
-                if (code >> book.bits() != 0 && c.failures != nullptr)
-                    atomicOr(c.failures, code_too_wide);
-            } else {
-                if ((code & ~std::uint64_t{c.element.code_mask}) != 0 && c.failures != nullptr)
-                    atomicOr(c.failures, code_too_wide);
-                lowp::detail::with_integer_path(c.element.path, [&](auto way) {
-                    v[0] = lowp::detail::decode_lanes<L, decltype(way)::value>(
-                        c.element, static_cast<word_of<T>>(code));
-                });
-            }
-            v[0] = is_nan_word<T>(total) ? quiet_nan_bits<T> : L::product(v[0], total);
-            store_values<C>(c.to, i, v);
-        }
+    for (std::uint64_t i = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
+         i += threads) {
+        const word_of<T> total = decoded_total(c, block_of(c.layout, i));
+        const word_of<T> v[1] = {scaled_back<T>(decoded(c, book, code_at(c, i)), total)};
+        store_values<C>(c.to, i, v);
     }
 }
 
@@ -564,20 +615,27 @@ any_elements elements_of(const block_call<T>& c) {
 }
 
 template <carrier C>
-void block_kernels<C>::line_maxima(const block_call<T>& c, std::uint64_t* maxima, stream s) {
+void find_line_maxima(const block_call<worker_t<C>>& c, stream s) {
     const block_layout& l = c.lines_of;
     if (c.outer_per == granularity::tensor) {
-        check(cudaMemsetAsync(maxima, 0, sizeof(*maxima), s), "the workspace");
+        check(cudaMemsetAsync(c.lines, 0, sizeof(*c.lines), s), "the workspace");
+        if (l.size() == 0) return;
         const bool groups = is_aligned(c.from, bytes_of(C), block_step<C>);
         return launch(&tensor_maximum<C>, blocks_for(l.size() / block_step<C> + 1), s, c.from,
-                      std::uint64_t{l.size()}, groups, maxima);
+                      std::uint64_t{l.size()}, groups, c.lines);
     }
-    if (!l.is_upright)
-        return launch(&line_maxima_of<C>, blocks_for(l.lines() * 32), s, c.from,
-                      std::uint64_t{l.lines()}, std::uint64_t{l.columns}, std::uint64_t{1},
-                      std::uint64_t{1}, 32U, maxima);
-    launch(&line_maxima_of<C>, blocks_for(l.lines()), s, c.from, std::uint64_t{l.lines()},
-           std::uint64_t{l.rows}, std::uint64_t{l.columns}, std::uint64_t{l.columns}, 1U, maxima);
+    const bool stand = l.is_upright;
+    const unsigned lanes_a_line = stand ? 1 : 32;
+    launch(&line_maxima_of<C>, blocks_for(l.lines() * lanes_a_line), s, c.from,
+           std::uint64_t{l.lines()}, std::uint64_t{stand ? l.rows : l.columns},
+           std::uint64_t{stand ? l.columns : 1}, std::uint64_t{stand ? l.columns : 1},
+           lanes_a_line, c.lines);
+}
+
+template <carrier C>
+void block_kernels<C>::find_outer(const block_call<T>& c, stream s) {
+    if (c.outer_given == nullptr && !(c.outer_fixed > 0)) find_line_maxima<C>(c, s);
+    launch(&outer_scales<T>, blocks_for(c.line_count), s, c);
 }
 
 template <carrier C, block_verb V, chance Chance>
@@ -590,16 +648,16 @@ void work_on(const block_call<worker_t<C>>& c, stream s) {
     const bool in_groups = is_aligned(c.from, bytes_of(C), N) &&
                            (V == block_verb::encode ? is_aligned(c.to, c.code_bytes, N)
                                                     : is_aligned(c.to, bytes_of(C), N));
+    using plain = path_elements<path::plain_sum>;
+    const path way = V == block_verb::quantize ? c.element.path : c.element.encode_path;
+    const bool is_plain = way == path::plain_sum && c.book == nullptr;
     if (lies_in_lines<C>(l) && in_groups) {
-        const path way = V == block_verb::quantize ? c.element.path : c.element.encode_path;
-        const auto lanes_a_block = static_cast<unsigned>(k / N);
-        if (way == path::plain_sum && c.book == nullptr) {
-            using plain = path_elements<path::plain_sum>;
+        const auto log2_lanes = static_cast<unsigned>(std::countr_zero(k / N));
+        if (is_plain)
             return launch(&block_lines<C, V, Chance, plain>, blocks_for(n / N), s, c, plain{},
-                          n / N, lanes_a_block);
-        }
+                          n / N, log2_lanes);
         return launch(&block_lines<C, V, Chance, any_elements>, blocks_for(n / N), s, c,
-                      elements_of(c), n / N, lanes_a_block);
+                      elements_of(c), n / N, log2_lanes);
     }
     const std::uint64_t size = std::uint64_t{l.block_rows} * l.block_columns;
     if (size <= huge_from) {
@@ -611,10 +669,15 @@ void work_on(const block_call<worker_t<C>>& c, stream s) {
     }
     const std::uint64_t pieces = (size + piece - 1) / piece;
     const std::uint64_t tasks = pieces * l.blocks();
-    check(cudaMemsetAsync(c.blocks, 0, l.blocks() * sizeof(gathered), s), "the workspace");
+    check(cudaMemsetAsync(c.blocks, 0, l.blocks() * sizeof(*c.blocks), s), "the workspace");
     const unsigned grid = blocks_for(tasks * block_threads);
     launch(&huge_contents<C>, grid, s, c, tasks, pieces, in_groups);
-    launch(&huge_elements<C, V, Chance>, grid, s, c, elements_of(c), tasks, pieces, in_groups);
+    launch(&huge_scales<V, worker_t<C>>, blocks_for(l.blocks()), s, c, std::uint64_t{l.blocks()});
+    if (is_plain)
+        launch(&huge_elements<C, V, Chance, plain>, grid, s, c, plain{}, tasks, pieces, in_groups);
+    else
+        launch(&huge_elements<C, V, Chance, any_elements>, grid, s, c, elements_of(c), tasks, pieces,
+               in_groups);
 }
 
 template <carrier C>
@@ -629,7 +692,13 @@ void block_kernels<C>::work(const block_call<T>& c, block_verb v, stream s) {
 template <carrier C>
 void block_kernels<C>::decode(const block_call<T>& c, stream s) {
     const std::uint64_t n = c.layout.size();
-    launch(&decode_blocks<C>, blocks_for((n + 7) / 8), s, c, elements_of(c), n);
+    constexpr int N = block_step<C>;
+    const bool in_groups = is_aligned(c.from, 1, 8) && is_aligned(c.to, bytes_of(C), N);
+    const bool is_simple = c.book == nullptr && c.code_bytes == 1 && (c.code_bits == 4 || !c.is_dense);
+    if (lies_in_lines<C>(c.layout) && in_groups && is_simple && c.line_codes == n)
+        return launch(&decode_lines<C>, blocks_for(n / N), s, c, n / N,
+                      static_cast<unsigned>(std::countr_zero(c.layout.block_columns / N)));
+    launch(&decode_blocks<C>, blocks_for(n), s, c, elements_of(c), n);
 }
 
 }  // namespace lowp::cuda::detail

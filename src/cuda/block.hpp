@@ -12,10 +12,19 @@
 
 namespace lowp::cuda::detail {
 
-/// What a block's elements are like, gathered by several thread blocks: zero before.
-struct gathered {
+/// What is known of a huge block: its elements, gathered by several thread blocks, then its scale.
+template <class T>
+struct huge_block {
     std::uint64_t largest = 0;  ///< of the finite magnitudes, as float bits
     std::uint32_t has_nan = 0, has_inf = 0;
+    typename lowp::detail::carrier<T>::word total = 0, factor = 0;
+};
+
+/// A line or the tensor: its largest finite magnitude, then its outer scale.
+template <class T>
+struct outer_line {
+    std::uint64_t largest = 0;
+    lowp::detail::outer_pair<T> pair{1, 1};
 };
 
 /// One call on an array in a block format: read by every thread.
@@ -43,8 +52,9 @@ struct block_call {
     const double* outer_given = nullptr;
     std::size_t outer_count = 0;
     T outer_fixed = 0;  ///< 0: from the data
-    const std::uint64_t* line_maxima = nullptr;
-    gathered* blocks = nullptr;  ///< of huge blocks
+    outer_line<T>* lines = nullptr;     ///< of the second level
+    std::uint64_t line_count = 0;
+    huge_block<T>* blocks = nullptr;
 
     random_source source = {};
     std::uint64_t first_index = 0;
@@ -66,8 +76,8 @@ enum class block_verb : std::uint8_t { quantize, encode };
 template <carrier C>
 struct block_kernels {
     using T = worker_t<C>;
-    /// maxima[line] = the largest finite magnitude of line or tensor; zero before.
-    static void line_maxima(const block_call<T>& c, std::uint64_t* maxima, stream s);
+    /// The outer scales of all lines, from the data where nobody gives them.
+    static void find_outer(const block_call<T>& c, stream s);
     static void work(const block_call<T>& c, block_verb v, stream s);
     static void decode(const block_call<T>& c, stream s);
 };

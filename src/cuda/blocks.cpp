@@ -40,19 +40,22 @@ bool packs_at_once(const block_format& f, const block_layout& l) {
 
 /// The parts of a workspace.
 struct parts {
-    std::size_t maxima = 0, blocks = 0, loose = 0;
+    std::size_t outer = 0, blocks = 0, loose = 0;
 
     parts(carrier c, const block_format& f, const block_layout& l, packing how) {
-        maxima = rounded_up(outer_count(f, l) * sizeof(std::uint64_t));
-        if (l.size() > 0 && is_huge(walked(l)))
-            blocks = rounded_up(l.blocks() * sizeof(detail::gathered));
         bool at_once = false;
-        detail::with_carrier(
-            c, [&](auto of) { at_once = packs_at_once<decltype(of)::value>(f, l); });
+        detail::with_carrier(c, [&](auto of) {
+            constexpr carrier C = decltype(of)::value;
+            using T = detail::worker_t<C>;
+            outer = rounded_up(outer_count(f, l) * sizeof(detail::outer_line<T>));
+            if (l.size() > 0 && is_huge(walked(l)))
+                blocks = rounded_up(l.blocks() * sizeof(detail::huge_block<T>));
+            at_once = packs_at_once<C>(f, l);
+        });
         if (how == packing::dense && f.element_bits() < 8)
             loose = rounded_up(at_once ? 0 : l.size());
     }
-    [[nodiscard]] std::size_t size() const { return maxima + blocks + loose; }
+    [[nodiscard]] std::size_t size() const { return outer + blocks + loose; }
 };
 
 template <carrier C>
@@ -66,12 +69,10 @@ void check_format(const char* verb, const block_format& f, const block_layout& l
 }
 
 void check_done_here(const char* verb, const block_format& f) {
-    if (f.rule.search != search::none)
-        fail(verb, "rules that search for a scale are not done on the device; use the CPU's");
-    if (f.rule.statistic == statistic::mean_abs || f.rule.statistic == statistic::rms)
-        fail(verb, "statistics that are sums are not done on the device; use the CPU's");
-    if (f.edges.exponents == exponents::logarithm)
-        fail(verb, "exponents by logarithm are not done on the device; use the CPU's");
+    if (!has_kernels(f))
+        fail(verb,
+             "rules that search, statistics that are sums and exponents by logarithm are not done on "
+             "the device; use the CPU's");
 }
 
 template <class T>
@@ -104,6 +105,7 @@ detail::block_call<T> make_call(const block_format& f, const block_layout& l,
     c.lines_of = l;
     c.outer_per = f.outer.per;
     c.outer_fixed = static_cast<T>(f.outer.fixed);
+    c.line_count = outer_count(f, l);
     c.outer_given = o.outer;
     c.outer_count = o.outer_given;
     c.source = o.source;
@@ -133,17 +135,20 @@ std::uint8_t* prepare(const char* verb, detail::block_call<detail::worker_t<C>>&
     if (reinterpret_cast<std::uintptr_t>(o.workspace) % 16 != 0)
         fail(verb, "the workspace must lie on a boundary of 16 bytes");
     auto* at = static_cast<std::uint8_t*>(o.workspace);
-    auto* const maxima = reinterpret_cast<std::uint64_t*>(at);
-    c.line_maxima = maxima;
-    at += p.maxima;
-    c.blocks = reinterpret_cast<detail::gathered*>(at);
-    const bool from_data =
-        c.outer_per != granularity::none && c.outer_given == nullptr && !(c.outer_fixed > 0);
-    if (from_data) detail::block_kernels<C>::line_maxima(c, maxima, s);
+    using T = detail::worker_t<C>;
+    c.lines = reinterpret_cast<detail::outer_line<T>*>(at);
+    at += p.outer;
+    c.blocks = reinterpret_cast<detail::huge_block<T>*>(at);
+    if (c.line_count > 0) detail::block_kernels<C>::find_outer(c, s);
     return at + p.blocks;
 }
 
 }  // namespace
+
+bool has_kernels(const block_format& f) {
+    return f.rule.search == search::none && f.rule.statistic != statistic::mean_abs &&
+           f.rule.statistic != statistic::rms && f.edges.exponents == exponents::bits;
+}
 
 std::size_t workspace_size(carrier c, const block_format& f, const block_layout& l, packing how) {
     return parts(c, f, l, how).size();
@@ -193,13 +198,13 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
                            "one (options::failures)");
         if (outer_count(f, l) > 0 && to.outer == nullptr)
             fail("encode", "the format has outer scales: block_memory::outer must not be null");
-        if (l.size() == 0) return;
         call.failures = o.failures;
         call.from = x;
         call.scale_codes = to.scales;
         call.outer_codes = to.outer;
         const parts p(c, f, l, to.packing);
         std::uint8_t* const loose = prepare<C>("encode", call, p, o, s);
+        if (l.size() == 0) return;
         call.to = p.loose > 0 ? loose : to.codes;
         call.is_dense = to.packing == packing::dense && bits < 8 && p.loose == 0;
         if (call.is_dense && (!detail::is_aligned(x, bytes_of(C), detail::block_step<C>) ||
@@ -235,6 +240,7 @@ void decode(const block_memory& from, void* out, carrier c, const block_format& 
         const bool goes_on = l.columns * bits % 8 == 0;
         call.line_codes = goes_on ? l.size() : l.columns;
         call.line_bytes = packed_size(goes_on ? l.size() : l.columns, f.element_bits());
+        prepare<C>("decode", call, parts(c, f, l, packing::loose), o, s);
         detail::block_kernels<C>::decode(call, s);
     });
 }

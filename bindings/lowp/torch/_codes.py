@@ -8,7 +8,8 @@ import numpy as np
 import torch
 
 import lowp
-from lowp.torch._ops import LIBRARY, _options, check_dtype, parse
+from lowp import _device
+from lowp.torch._ops import LIBRARY, _options, check_dtype, has_kernels, parse
 
 __all__ = ["code_dtype"]
 
@@ -55,6 +56,8 @@ def _encode(
 ) -> torch.Tensor:
     check_dtype(x)
     options = _options(rounding, saturation, random_bits)
+    if has_kernels(x):
+        return _device.encode(x, parse(format), seed=seed, stream=stream, **options)
     codes = lowp.encode(_wide(x), parse(format), seed=seed, stream=stream, **options)
     return torch.from_numpy(np.asarray(codes)).to(x.device)
 
@@ -68,6 +71,11 @@ def _encode_blocks(
     x: torch.Tensor, format: str, axis: int = -1, *, seed: int = 0, stream: int = 0
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     check_dtype(x)
+    if has_kernels(x):
+        try:
+            return _device.encode_blocks(x, parse(format), axis=axis, seed=seed, stream=stream)
+        except NotImplementedError:
+            pass
     t = lowp.encode(_wide(x), parse(format), axis=axis, seed=seed, stream=stream)
     parts = (t.codes, t.scales, t.outer_scale)
     codes, scales, outer = (torch.from_numpy(part).to(x.device) for part in parts)
@@ -91,6 +99,9 @@ def _decode(codes: torch.Tensor, format: str, *, dtype: torch.dtype) -> torch.Te
     wide = torch.float64 if dtype == torch.float64 else torch.float32
     name = str(wide).removeprefix("torch.")
     found = parse(format)
+    if has_kernels(codes):
+        check_dtype(torch.empty(0, dtype=dtype), format, "dtype")
+        return _device.decode(codes, found, dtype=dtype)
     unsigned = codes.cpu().numpy()
     values = np.asarray(lowp.decode(unsigned, found, dtype=np.dtype(name)))
     check_dtype(torch.empty(0, dtype=dtype), format, "dtype")
@@ -107,6 +118,8 @@ def _decode_blocks(
     *,
     dtype: torch.dtype,
 ) -> torch.Tensor:
+    if has_kernels(codes):
+        return _device.decode_blocks(codes, scales, outer, format, shape, axis, dtype)
     host = [part.cpu().numpy() for part in (codes, scales, outer)]
     wide = np.float64 if dtype == torch.float64 else np.float32
     t = lowp.BlockTensor(parse(format), host[0], host[1], host[2], tuple(shape), axis, wide)

@@ -1,7 +1,8 @@
 """The operators torch.ops.lowp.*: the verbs on tensors, for eager code, torch.compile and export.
 
-On the CPU they call the C++ kernels on the tensor's own memory; on any other device the plain
-PyTorch path (`lowp.torch._plain`), which gives the same bits. Each has a fake kernel, so that a
+On the CPU they call the C++ kernels on the tensor's own memory, on CUDA devices those of lowp::cuda
+where the package has them; on any other device the plain PyTorch path (`lowp.torch._plain`). All
+give the same bits. Each has a fake kernel, so that a
 compiler sees shapes and dtypes without running it, and the derivative of the identity.
 """
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 
 import lowp
-from lowp import _halves
+from lowp import _device, _halves
 
 __all__ = ["check_dtype", "parse"]
 
@@ -188,8 +189,26 @@ def _quantize(
     return _quantize_host(x, format, axis, scales, options)
 
 
+def has_kernels(x: torch.Tensor) -> bool:
+    """Whether x lies where lowp._cuda works."""
+    return bool(x.is_cuda) and _device.kernels() is not None
+
+
+def _counted(x: torch.Tensor, options: dict[str, Any]) -> dict[str, Any]:
+    """The options with a number of the call that is known on the device alone."""
+    stream = options["stream"]
+    if not isinstance(stream, torch.Tensor):
+        return options
+    return {**options, "stream": 0, "stream_offset": stream.to(x.device, torch.int64)}
+
+
 def _on_device(x: torch.Tensor, found: Any, **options: Any) -> torch.Tensor:
-    """The plain path, or for what it does not know the CPU's kernel on a copy of x."""
+    """The device's kernel, or the plain path, or for what neither does the CPU's on a copy of x."""
+    if has_kernels(x):
+        try:
+            return _device.quantize(x, found, **_counted(x, options))
+        except NotImplementedError:
+            pass
     try:
         return _plain().quantize(x, found, **options)
     except NotImplementedError:
