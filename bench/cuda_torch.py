@@ -8,10 +8,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 
-import torch
-
 import lowp
 import lowp.torch as lt
+import torch
 
 COUNT = 2**28
 
@@ -42,9 +41,9 @@ def main() -> None:
         rate = COUNT / seconds(work)
         print(f"{what:50} {rate / 1e9:8.1f} Gv/s {rate * bytes_a_value / copy:6.3f} of copy")
 
+    fp8 = torch.float8_e4m3fn
     for dtype in (torch.float32, torch.bfloat16):
         z, size, name = x.to(dtype), dtype.itemsize, str(dtype).removeprefix("torch.")
-        fp8 = torch.float8_e4m3fn
         row(f"torch {name} to fp8 and back", 2 * size, lambda z=z: z.to(fp8).to(z.dtype))
         row(f"torch {name} to fp8", size + 1, lambda z=z: z.to(fp8))
         for f, options in (

@@ -1,4 +1,4 @@
-"""Arrays of a GPU through lowp._cuda: the CPU's bits; skipped where there is no GPU or no module."""
+"""Arrays of a GPU through lowp._cuda: the CPU's bits; skipped without a GPU or the module."""
 
 from __future__ import annotations
 
