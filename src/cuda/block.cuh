@@ -320,14 +320,67 @@ __device__ inline std::uint64_t element_at(const block_layout& l, const block_pl
     return p.first + row * l.columns + (e - row * p.columns);
 }
 
-template <carrier C, block_verb V, chance Chance, class T = worker_t<C>>
+/// Whether groups of N neighbours lie in one row of the block each, on their own boundaries.
+template <int N>
+__device__ bool has_groups(const block_layout& l, const block_place& p, bool moves_groups) {
+    const bool in_rows = p.rows == 1 || (p.columns % N == 0 && l.columns % N == 0);
+    return moves_groups && in_rows && p.first % N == 0;
+}
+
+/// body(N, e) for elements [begin, end) of a block, shared by some lanes, of which this is one: in
+/// groups where they lie so, one by one else.
+template <carrier C, class Body>
+__device__ void for_elements(const block_layout& l, const block_place& p, std::uint32_t begin,
+                             std::uint32_t end, unsigned lane, unsigned count, bool moves_groups,
+                             const Body& body) {
+    constexpr int N = block_step<C>;
+    std::uint32_t e = begin;
+    if (has_groups<N>(l, p, moves_groups)) {
+        const std::uint32_t whole = begin + (end - begin) / N * N;
+        for (e = begin + lane * N; e < whole; e += count * N)
+            body(std::integral_constant<int, N>{}, e);
+        e = whole;
+    }
+    for (e += lane; e < end; e += count) body(std::integral_constant<int, 1>{}, e);
+}
+
+/// What some elements of a block add to its content, and their conversion.
+template <carrier C, class T>
+__device__ void gather(const block_call<T>& c, const block_place& p, std::uint32_t begin,
+                       std::uint32_t end, unsigned lane, unsigned count, bool moves_groups,
+                       block_content<T>& content) {
+    for_elements<C>(c.layout, p, begin, end, lane, count, moves_groups,
+                    [&](auto n, std::uint32_t e) {
+                        constexpr int N = decltype(n)::value;
+                        word_of<T> v[N];
+                        load_values<C>(c.from, element_at(c.layout, p, e), v);
+#pragma unroll
+                        for (int j = 0; j < N; ++j) content.add(v[j] & magnitude_bits<T>);
+                    });
+}
+template <carrier C, block_verb V, chance Chance, class Elements, class T>
+__device__ void convert_part(const block_call<T>& c, const Elements& elements,
+                             const block_scale<T>& s, const block_place& p, std::uint32_t begin,
+                             std::uint32_t end, unsigned lane, unsigned count, bool moves_groups) {
+    for_elements<C>(c.layout, p, begin, end, lane, count, moves_groups,
+                    [&](auto n, std::uint32_t e) {
+                        constexpr int N = decltype(n)::value;
+                        word_of<T> v[N];
+                        const std::uint64_t i = element_at(c.layout, p, e);
+                        load_values<C>(c.from, i, v);
+                        convert_elements<V, Chance>(c, elements, s, i, v);
+                        store_elements<C, V>(c, i, v);
+                    });
+}
+
+template <carrier C, block_verb V, chance Chance, class Elements, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     block_teams(const __grid_constant__ block_call<T> c,
-                const __grid_constant__ any_elements elements, std::uint64_t blocks,
-                unsigned lanes_a_block) {
-    using word = word_of<T>;
+                const __grid_constant__ Elements elements, std::uint64_t blocks,
+                unsigned lanes_a_block, bool moves_groups) {
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     const unsigned lane = threadIdx.x % 32;
+    const unsigned own = lane & (lanes_a_block - 1);
     for (std::uint64_t t = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
          (t - lane) / lanes_a_block < blocks; t += threads) {
         const std::uint64_t block = t / lanes_a_block;
@@ -335,45 +388,32 @@ __global__ void __launch_bounds__(block_threads)
         const block_place p = is_there ? place_of(c.layout, block) : block_place{};
         const std::uint32_t size = p.rows * p.columns;
         block_content<T> content;
-        word v[1];
-        for (std::uint32_t e = lane % lanes_a_block; e < size; e += lanes_a_block) {
-            load_values<C>(c.from, element_at(c.layout, p, e), v);
-            content.add(v[0] & magnitude_bits<T>);
-        }
+        gather<C>(c, p, 0, size, own, lanes_a_block, moves_groups, content);
         merge(content, lanes_a_block);
         if (!is_there) continue;
         const auto s = scale_of(c, block, content);
-        if (V == block_verb::encode && lane % lanes_a_block == 0) store_scale(c, block, s.ideal);
-        for (std::uint32_t e = lane % lanes_a_block; e < size; e += lanes_a_block) {
-            const std::uint64_t i = element_at(c.layout, p, e);
-            load_values<C>(c.from, i, v);
-            convert_elements<V, Chance>(c, elements, s, i, v);
-            store_elements<C, V>(c, i, v);
-        }
+        if (V == block_verb::encode && own == 0) store_scale(c, block, s.ideal);
+        convert_part<C, V, Chance>(c, elements, s, p, 0, size, own, lanes_a_block, moves_groups);
     }
 }
 
 // ---- huge blocks ----------------------------------------------------------------------------------
 
 /// Elements of a huge block that a thread block works on at a time.
-inline constexpr std::uint32_t piece = 4096;
+inline constexpr std::uint32_t piece = 16384;
 
-/// body(N, e) for the elements of a piece that this thread has: groups where they lie side by side.
-template <carrier C, class Body>
-__device__ void for_piece(const block_place& p, std::uint64_t begin, bool moves_groups,
-                          const Body& body) {
+/// The end of the piece that begins here.
+__device__ inline std::uint32_t end_of_piece(const block_place& p, std::uint64_t begin) {
     const std::uint64_t size = std::uint64_t{p.rows} * p.columns;
-    const std::uint64_t end = begin + piece < size ? begin + piece : size;
-    constexpr int N = block_step<C>;
-    std::uint64_t e = begin;
-    if (moves_groups && p.rows == 1 && p.first % N == 0) {
-        const std::uint64_t whole = begin + (end - begin) / N * N;
-        for (e = begin + threadIdx.x * N; e < whole; e += std::uint64_t{blockDim.x} * N)
-            body(std::integral_constant<int, N>{}, static_cast<std::uint32_t>(e));
-        e = whole;
-    }
-    for (e += threadIdx.x; e < end; e += blockDim.x)
-        body(std::integral_constant<int, 1>{}, static_cast<std::uint32_t>(e));
+    return static_cast<std::uint32_t>(begin >= size          ? begin
+                                      : begin + piece < size ? begin + piece
+                                                             : size);
+}
+
+/// at = max(at, w); most of those who come find that it is as large already.
+__device__ inline void raise(std::uint64_t& at, std::uint64_t w) {
+    if (w > *const_cast<volatile std::uint64_t*>(&at))
+        atomicMax(reinterpret_cast<unsigned long long*>(&at), static_cast<unsigned long long>(w));
 }
 
 template <carrier C, class T = worker_t<C>>
@@ -384,18 +424,13 @@ __global__ void __launch_bounds__(block_threads)
         const std::uint64_t block = task / pieces;
         const block_place p = place_of(c.layout, block);
         block_content<T> content;
-        for_piece<C>(p, task % pieces * piece, moves_groups, [&](auto n, std::uint32_t e) {
-            constexpr int N = decltype(n)::value;
-            word_of<T> v[N];
-            load_values<C>(c.from, element_at(c.layout, p, e), v);
-#pragma unroll
-            for (int j = 0; j < N; ++j) content.add(v[j] & magnitude_bits<T>);
-        });
+        const auto begin = static_cast<std::uint32_t>(task % pieces * piece);
+        gather<C>(c, p, begin, end_of_piece(p, begin), threadIdx.x, blockDim.x, moves_groups,
+                  content);
         merge(content, 32);
         if (threadIdx.x % 32 != 0) continue;
         huge_block<T>& all = c.blocks[block];
-        atomicMax(reinterpret_cast<unsigned long long*>(&all.largest),
-                  static_cast<unsigned long long>(content.largest));
+        raise(all.largest, content.largest);
         if (content.has_nan) atomicOr(&all.has_nan, 1U);
         if (content.has_inf) atomicOr(&all.has_inf, 1U);
     }
@@ -426,14 +461,9 @@ __global__ void __launch_bounds__(block_threads)
         const std::uint64_t block = task / pieces;
         const block_place p = place_of(c.layout, block);
         const block_scale<T> s{0, c.blocks[block].total, c.blocks[block].factor};
-        for_piece<C>(p, task % pieces * piece, moves_groups, [&](auto n, std::uint32_t e) {
-            constexpr int N = decltype(n)::value;
-            word_of<T> v[N];
-            const std::uint64_t i = element_at(c.layout, p, e);
-            load_values<C>(c.from, i, v);
-            convert_elements<V, Chance>(c, elements, s, i, v);
-            store_elements<C, V>(c, i, v);
-        });
+        const auto begin = static_cast<std::uint32_t>(task % pieces * piece);
+        convert_part<C, V, Chance>(c, elements, s, p, begin, end_of_piece(p, begin), threadIdx.x,
+                                   blockDim.x, moves_groups);
     }
 }
 
@@ -470,9 +500,7 @@ __global__ void __launch_bounds__(block_threads)
         take(v[0]);
     }
     largest = largest_of(largest, 32);
-    if (threadIdx.x % 32 == 0)
-        atomicMax(reinterpret_cast<unsigned long long*>(&whole->largest),
-                  static_cast<unsigned long long>(largest));
+    if (threadIdx.x % 32 == 0) raise(whole->largest, largest);
 }
 
 /// Those of lines: of `length` elements `stride` apart; lines one after the other, in `inner` side by side.
@@ -520,6 +548,7 @@ __device__ std::uint64_t code_at(const block_call<T>& c, std::uint64_t i) {
 
 /// The block of element i.
 __device__ inline std::uint64_t block_of(const block_layout& l, std::uint64_t i) {
+    if (l.block_rows >= l.rows && l.block_columns >= l.columns && l.count == 1) return 0;
     const std::uint64_t row = i / l.columns;
     const std::uint64_t column = i - row * l.columns;
     const std::uint64_t matrix = row / l.rows;
@@ -543,22 +572,29 @@ __device__ word_of<T> decoded_total(const block_call<T>& c, std::uint64_t block)
         .total;
 }
 
-/// The value of a code, float bits; bits above the format's are told of.
-template <class T>
-__device__ word_of<T> decoded(const block_call<T>& c, const codebook* book, std::uint64_t code) {
+/// The values of codes as float bits; bits above the format's are told of.
+template <int N, class T>
+__device__ void decode_all(const block_call<T>& c, const codebook* book,
+                           const std::uint64_t (&codes)[N], word_of<T> (&v)[N]) {
     const std::uint64_t mask =
-        book == nullptr ? c.element.code_mask : (std::uint64_t{1} << book->bits()) - 1;
-    if ((code & ~mask) != 0 && c.failures != nullptr) atomicOr(c.failures, code_too_wide);
-    if (book != nullptr)
-        return code < book->size()
-                   ? __builtin_bit_cast(word_of<T>, static_cast<T>(book->values()[code]))
-                   : quiet_nan_bits<T>;
-    word_of<T> value = 0;
+        c.code_bits < 64 ? (std::uint64_t{1} << c.code_bits) - 1 : ~std::uint64_t{0};
+    std::uint64_t above = 0;
+#pragma unroll
+    for (int j = 0; j < N; ++j) above |= codes[j] & ~mask;
+    if (above != 0 && c.failures != nullptr) atomicOr(c.failures, code_too_wide);
+    if (book != nullptr) {
+        for (int j = 0; j < N; ++j)
+            v[j] = codes[j] < book->size() ? __builtin_bit_cast(
+                                                 word_of<T>, static_cast<T>(book->values()[codes[j]]))
+                                           : quiet_nan_bits<T>;
+        return;
+    }
     lowp::detail::with_integer_path(c.element.path, [&](auto way) {
-        value = lowp::detail::decode_lanes<lanes<T>, decltype(way)::value>(
-            c.element, static_cast<word_of<T>>(code));
+#pragma unroll
+        for (int j = 0; j < N; ++j)
+            v[j] = lowp::detail::decode_lanes<lanes<T>, decltype(way)::value>(
+                c.element, static_cast<word_of<T>>(codes[j]));
     });
-    return value;
 }
 
 /// An element times its block's total; every NaN is the quiet one.
@@ -569,26 +605,29 @@ __device__ word_of<T> scaled_back(word_of<T> value, word_of<T> total) {
 }
 
 /// Some neighbours of one block a thread: codes of 4 bits, closed up, or of one byte.
+/// log2_groups: of a block, where blocks follow each other in memory; else negative.
 template <carrier C, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
-    decode_lines(const __grid_constant__ block_call<T> c, std::uint64_t groups,
-                 unsigned log2_groups) {
+    decode_groups(const __grid_constant__ block_call<T> c, std::uint64_t groups, int log2_groups) {
     constexpr int N = block_step<C>;
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     for (std::uint64_t g = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; g < groups;
          g += threads) {
-        const word_of<T> total = decoded_total(c, g >> log2_groups);
-        word_of<T> v[N];
+        const std::uint64_t block = log2_groups < 0 ? block_of(c.layout, g * N) : g >> log2_groups;
+        const word_of<T> total = decoded_total(c, block);
+        std::uint64_t codes[N];
         if (c.is_dense) {
-            word_of<T> bytes[N / 2];
+            std::uint64_t bytes[N / 2];
             load_codes(c.from, 1, g * (N / 2), bytes);
 #pragma unroll
-            for (int j = 0; j < N; ++j) v[j] = bytes[j / 2] >> (4 * (j % 2)) & 15;
+            for (int j = 0; j < N; ++j) codes[j] = bytes[j / 2] >> (4 * (j % 2)) & 15;
         } else {
-            load_codes(c.from, 1, g * N, v);
+            load_codes(c.from, 1, g * N, codes);
         }
+        word_of<T> v[N];
+        decode_all(c, nullptr, codes, v);
 #pragma unroll
-        for (int j = 0; j < N; ++j) v[j] = scaled_back<T>(decoded(c, nullptr, v[j]), total);
+        for (int j = 0; j < N; ++j) v[j] = scaled_back<T>(v[j], total);
         store_values<C>(c.to, g * N, v);
     }
 }
@@ -602,7 +641,10 @@ __global__ void __launch_bounds__(block_threads)
     for (std::uint64_t i = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
          i += threads) {
         const word_of<T> total = decoded_total(c, block_of(c.layout, i));
-        const word_of<T> v[1] = {scaled_back<T>(decoded(c, book, code_at(c, i)), total)};
+        const std::uint64_t code[1] = {code_at(c, i)};
+        word_of<T> v[1];
+        decode_all(c, book, code, v);
+        v[0] = scaled_back<T>(v[0], total);
         store_values<C>(c.to, i, v);
     }
 }
@@ -661,11 +703,18 @@ void work_on(const block_call<worker_t<C>>& c, stream s) {
     }
     const std::uint64_t size = std::uint64_t{l.block_rows} * l.block_columns;
     if (size <= huge_from) {
+        const bool groups = in_groups && l.block_columns % N == 0 && l.columns % N == 0;
+        const std::uint64_t shares = groups ? size / N : size;
         const unsigned lanes_a_block =
-            l.block_columns == 1 ? 1U
-                                 : static_cast<unsigned>(std::bit_ceil(size < 32 ? size : 32));
-        return launch(&block_teams<C, V, Chance>, blocks_for(l.blocks() * lanes_a_block), s, c,
-                      elements_of(c), std::uint64_t{l.blocks()}, lanes_a_block);
+            l.block_columns == 1
+                ? 1U
+                : static_cast<unsigned>(std::bit_ceil(shares < 32 ? (shares > 0 ? shares : 1) : 32));
+        const unsigned grid = blocks_for(l.blocks() * lanes_a_block);
+        if (is_plain)
+            return launch(&block_teams<C, V, Chance, plain>, grid, s, c, plain{},
+                          std::uint64_t{l.blocks()}, lanes_a_block, groups);
+        return launch(&block_teams<C, V, Chance, any_elements>, grid, s, c, elements_of(c),
+                      std::uint64_t{l.blocks()}, lanes_a_block, groups);
     }
     const std::uint64_t pieces = (size + piece - 1) / piece;
     const std::uint64_t tasks = pieces * l.blocks();
@@ -695,9 +744,11 @@ void block_kernels<C>::decode(const block_call<T>& c, stream s) {
     constexpr int N = block_step<C>;
     const bool in_groups = is_aligned(c.from, 1, 8) && is_aligned(c.to, bytes_of(C), N);
     const bool is_simple = c.book == nullptr && c.code_bytes == 1 && (c.code_bits == 4 || !c.is_dense);
-    if (lies_in_lines<C>(c.layout) && in_groups && is_simple && c.line_codes == n)
-        return launch(&decode_lines<C>, blocks_for(n / N), s, c, n / N,
-                      static_cast<unsigned>(std::countr_zero(c.layout.block_columns / N)));
+    const block_layout& l = c.layout;
+    const bool fits = l.columns % N == 0 && l.block_columns % N == 0;
+    if (fits && in_groups && is_simple && c.line_codes == n)
+        return launch(&decode_groups<C>, blocks_for(n / N), s, c, n / N,
+                      lies_in_lines<C>(l) ? std::countr_zero(l.block_columns / N) : -1);
     launch(&decode_blocks<C>, blocks_for(n), s, c, elements_of(c), n);
 }
 

@@ -68,7 +68,9 @@ void check_format(const char* verb, const block_format& f, const block_layout& l
     else lowp::detail::check_blocks<detail::worker_t<C>>(verb, f, l, l.size(), none);
 }
 
-void check_done_here(const char* verb, const block_format& f) {
+void check_done_here(const char* verb, const block_format& f, const block_layout& l) {
+    if (l.size() >> 32 != 0 && l.block_rows * l.block_columns >> 32 != 0)
+        fail(verb, "blocks of 2^32 elements or more are not done on the device; cut the array");
     if (!has_kernels(f))
         fail(verb,
              "rules that search, statistics that are sums and exponents by logarithm are not done on "
@@ -162,7 +164,7 @@ void quantize(const void* x, void* out, carrier c, const block_format& f, const 
     detail::with_carrier(c, [&](auto of) {
         constexpr carrier C = decltype(of)::value;
         check_format<C>("quantize", f, l);
-        check_done_here("quantize", f);
+        check_done_here("quantize", f, l);
         if (l.size() == 0) return;
         auto call = make_call<detail::worker_t<C>>(f, l, o);
         call.from = x;
@@ -187,7 +189,7 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         constexpr carrier C = decltype(of)::value;
         using T = detail::worker_t<C>;
         lowp::detail::check_blocks<T>("encode", f, l, l.size(), {});
-        check_done_here("encode", f);
+        check_done_here("encode", f, l);
         auto call = make_call<T>(f, l, o);
         const bool block_is_lost = (call.nan == nan_policy::block ||
                                     call.infinity == infinity_policy::nan) &&

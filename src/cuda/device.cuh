@@ -65,35 +65,55 @@ struct memory {
     using stored = word_of<T>;
     __device__ static word_of<T> widened(stored s) { return s; }
     __device__ static stored narrowed(word_of<T> w) { return w; }
+    __device__ static void narrow_two(word_of<T> a, word_of<T> b, stored* to) {
+        to[0] = a;
+        to[1] = b;
+    }
 };
-/// Widening is exact; narrowing rounds to nearest even, once. NaN is the quiet one both ways.
+/// Widening is exact; narrowing rounds to nearest even, once, and gives one NaN for all, IEEE's quiet
+/// one, where the device's conversion gives another.
 template <>
 struct memory<carrier::float16> {
     using T = float;
     using stored = std::uint16_t;
-    static constexpr std::uint32_t quiet_nan = 0x7FC00000;
+    static constexpr stored quiet_nan = 0x7E00;
     __device__ static std::uint32_t widened(stored s) {
-        const std::uint32_t wide = __float_as_uint(__half2float(__ushort_as_half(s)));
-        return is_nan_word<float>(wide) ? quiet_nan : wide;
+        return __float_as_uint(__half2float(__ushort_as_half(s)));
+    }
+    __device__ static void narrow_two(std::uint32_t a, std::uint32_t b, stored* to) {
+        std::uint32_t both;
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;"
+            : "=r"(both)
+            : "f"(__uint_as_float(b)), "f"(__uint_as_float(a)));
+        to[0] = is_nan_word<float>(a) ? quiet_nan : static_cast<stored>(both);
+        to[1] = is_nan_word<float>(b) ? quiet_nan : static_cast<stored>(both >> 16);
     }
     __device__ static stored narrowed(std::uint32_t w) {
-        const stored s = __half_as_ushort(__float2half_rn(__uint_as_float(w)));
-        return is_nan_word<float>(w) ? stored{0x7E00} : s;
+        stored two[2];
+        narrow_two(w, 0, two);
+        return two[0];
     }
 };
 template <>
 struct memory<carrier::bfloat16> {
     using T = float;
     using stored = std::uint16_t;
-    static constexpr std::uint32_t quiet_nan = 0x7FC00000;
+    static constexpr stored quiet_nan = 0x7FC0;
     __device__ static std::uint32_t widened(stored s) {
-        const std::uint32_t wide = static_cast<std::uint32_t>(s) << 16;
-        return is_nan_word<float>(wide) ? quiet_nan : wide;
+        return static_cast<std::uint32_t>(s) << 16;
     }
-    /// The upper half is the code: half of its last bit, less where it is even, carries into it.
+    __device__ static void narrow_two(std::uint32_t a, std::uint32_t b, stored* to) {
+        std::uint32_t both;
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;"
+            : "=r"(both)
+            : "f"(__uint_as_float(b)), "f"(__uint_as_float(a)));
+        to[0] = is_nan_word<float>(a) ? quiet_nan : static_cast<stored>(both);
+        to[1] = is_nan_word<float>(b) ? quiet_nan : static_cast<stored>(both >> 16);
+    }
     __device__ static stored narrowed(std::uint32_t w) {
-        const std::uint32_t rounded = (w + 0x7FFF + (w >> 16 & 1)) >> 16;
-        return is_nan_word<float>(w) ? stored{0x7FC0} : static_cast<stored>(rounded);
+        stored two[2];
+        narrow_two(w, 0, two);
+        return two[0];
     }
 };
 
@@ -149,8 +169,10 @@ template <carrier C, int N>
 __device__ void store_values(void* y, std::uint64_t i, const word_of<worker_t<C>> (&words)[N]) {
     using stored = typename memory<C>::stored;
     group<stored, N> g;
+    if constexpr (N == 1) g.at[0] = memory<C>::narrowed(words[0]);
+    else
 #pragma unroll
-    for (int j = 0; j < N; ++j) g.at[j] = memory<C>::narrowed(words[j]);
+        for (int j = 0; j < N; j += 2) memory<C>::narrow_two(words[j], words[j + 1], g.at + j);
     *reinterpret_cast<group<stored, N>*>(static_cast<stored*>(y) + i) = g;
 }
 

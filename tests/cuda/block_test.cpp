@@ -41,7 +41,12 @@ std::size_t quantize_blocks(const std::vector<T>& x, const block_format& f, cons
     const device_array<T> to(x.size());
     const on_device there(carrier_of<T>, f, l, source, first);
     cuda::quantize(from.data(), to.data(), carrier_of<T>, f, l, there.options);
-    return differences(to.host(), wanted, "quantize " + name(f));
+    auto got = to.host();
+    // The NaN that a product of numbers makes is the processor's own: x86's is negative.
+    if constexpr (std::is_floating_point_v<T>)
+        for (std::size_t i = 0; i < x.size(); ++i)
+            if (!std::isnan(x[i]) && std::isnan(got[i]) && std::isnan(wanted[i])) got[i] = wanted[i];
+    return differences(got, wanted, "quantize " + name(f));
 }
 
 template <class T>
