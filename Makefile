@@ -122,7 +122,7 @@ run_tests = ctest --test-dir $(1) --output-on-failure --no-tests=error -j $(JOBS
 .PHONY: build-test test test-cpp test-python
 build-test: packages-test
 	$(say) "building the C++ tests"
-	@$(call build,build/test,-DLOWP_BUILD_TESTS=ON)
+	@$(call build,build/test,-DLOWP_BUILD_TESTS=ON -DCMAKE_CUDA_ARCHITECTURES=90)
 
 test-cpp: build-test  ## the C++ tests
 	$(say) "C++ tests"
@@ -187,7 +187,8 @@ comma := ,
 
 # ---- lint, documentation, benchmarks -------------------------------------------------------------
 
-CXX_FILES = $(shell find include src bindings tests bench docs -name '*.[ch]pp' 2>/dev/null | sort)
+CXX_FILES = $(shell find include src bindings tests bench docs -name '*.[ch]pp' -o -name '*.cu' \
+                    -o -name '*.cuh' 2>/dev/null | sort)
 # The first two include every public header; clang-tidy reports what it finds in those, too.
 TIDY_FILES = include/lowp/lowp.hpp include/lowp/spec.hpp $(wildcard src/*.cpp)
 TIDY_FLAGS = -x c++ -std=c++20 -Iinclude -mavx2 -mfma -mbmi2 -Wno-pragma-once-outside-header \

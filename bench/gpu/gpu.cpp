@@ -69,13 +69,14 @@ void conversions(void* x, void* y, cuda::carrier c, const lowp::format& f,
     const double bytes = cuda::bytes_of(c);
     const std::string what =
         std::string(name_of(c)) + " " + lowp::name(f) + " " + std::string(lowp::name(p.rounding));
-    const bool holds = bytes > 2 || (c == cuda::carrier::float16 ? lowp::float16 : lowp::bfloat16).holds(f);
+    const bool holds =
+        bytes > 2 || (c == cuda::carrier::float16 ? lowp::float16 : lowp::bfloat16).holds(f);
     if (holds)
-        row("quantize " + what, 2 * bytes,
-            [&] { cuda::quantize({x, c, all}, {y, c, all}, f, p); });
+        row("quantize " + what, 2 * bytes, [&] { cuda::quantize({x, c, all}, {y, c, all}, f, p); });
     if (f.bits() <= 8)
-        row("encode " + what, bytes + 1,
-            [&] { cuda::encode({x, c, all}, {y, 1, all}, f, p, {.nan_code = 0}); });
+        row("encode " + what, bytes + 1, [&] {
+            cuda::encode({x, c, all}, {y, 1, all}, f, p, {.nan_code = 0});
+        });
 }
 
 /// Blocks along the last axis of rows of 4096, or another.
@@ -94,8 +95,8 @@ void blocks(void* x, void* y, void* extra, cuda::carrier c, const char* name, in
     const std::string what = std::string(name_of(c)) + " " + name + (axis == -1 ? "" : ", axis 0");
     row("quantize " + what, in + bytes, [&] { cuda::quantize(x, y, c, f, l, o); });
     const double codes = f.element_bits() / 8.0;
-    const double all_scales = static_cast<double>(l.blocks()) / static_cast<double>(n) *
-                              (f.scale.bits() + 7) / 8;
+    const double all_scales =
+        static_cast<double>(l.blocks()) / static_cast<double>(n) * (f.scale.bits() + 7) / 8;
     const cuda::block_memory memory{static_cast<std::uint8_t*>(y), scales,
                                     reinterpret_cast<double*>(scales + (std::size_t{1} << 28) + 8),
                                     lowp::packing::dense};
@@ -122,7 +123,8 @@ int main() {
             random[i + j] = static_cast<std::uint8_t>((word >> (8 * j)) % 0x7F);
     }
     check(cudaMemcpy(y, random.data(), n, cudaMemcpyHostToDevice));
-    const double t = seconds([&] { check(cudaMemcpyAsync(x, y, n * 4, cudaMemcpyDeviceToDevice)); });
+    const double t =
+        seconds([&] { check(cudaMemcpyAsync(x, y, n * 4, cudaMemcpyDeviceToDevice)); });
     copied_bytes_a_second = 8.0 * static_cast<double>(n) / t;
     std::printf("%-58s %8.1f Gv/s %7.2f TB/s\n", "device copy, float32", 1e-9 * n / t,
                 1e-12 * copied_bytes_a_second);
@@ -136,28 +138,30 @@ int main() {
         std::uint32_t* failures = nullptr;
         check(cudaMalloc(reinterpret_cast<void**>(&failures), 4));
         o.failures = failures;
-        row(std::string("decode ") + name_of(c) + " float8_e4m3fn", cuda::bytes_of(c) + 1.0,
-            [&] { cuda::decode({y, 1, all}, {x, c, all}, lowp::float8_e4m3fn, o); });
+        row(std::string("decode ") + name_of(c) + " float8_e4m3fn", cuda::bytes_of(c) + 1.0, [&] {
+            cuda::decode({y, 1, all}, {x, c, all}, lowp::float8_e4m3fn, o);
+        });
         check(cudaFree(failures));
         for (const rounding r :
              {rounding::nearest_ties_to_even, rounding::toward_positive, rounding::stochastic_a})
             conversions(x, y, c, lowp::float8_e4m3fn, {r});
-        conversions(x, y, c, lowp::float4_e2m1fn, {rounding::nearest_ties_to_even, lowp::saturation::finite});
+        conversions(x, y, c, lowp::float4_e2m1fn,
+                    {rounding::nearest_ties_to_even, lowp::saturation::finite});
         conversions(x, y, c, lowp::float8_e8m0fnu, {});
         if (cuda::bytes_of(c) > 2) conversions(x, y, c, lowp::bfloat16, {});
         if (cuda::bytes_of(c) > 2) conversions(x, y, c, lowp::bfloat16, {rounding::stochastic_a});
     }
     void* extra = nullptr;
     check(cudaMalloc(&extra, std::size_t{3} << 29));
-    for (const cuda::carrier c :
-         {cuda::carrier::float32, cuda::carrier::bfloat16}) {
+    for (const cuda::carrier c : {cuda::carrier::float32, cuda::carrier::bfloat16}) {
         check(cudaMemcpy(y, random.data(), n, cudaMemcpyHostToDevice));
         cuda::options with;
         with.failures = static_cast<std::uint32_t*>(extra);
         cuda::decode({y, 1, all}, {x, c, all}, lowp::float8_e4m3fn, with);
         for (const char* const name :
-             {"mxfp4", "mxfp8_e4m3", "mxfp8_e4m3/rceil", "mxfp6_e2m3", "nvfp4", "nvfp4/rounding=stochastic_a",
-              "mxfp4/rounding=stochastic_a", "fp8_tensor", "deepseek_128x128", "int8_row", "nf4"})
+             {"mxfp4", "mxfp8_e4m3", "mxfp8_e4m3/rceil", "mxfp6_e2m3", "nvfp4",
+              "nvfp4/rounding=stochastic_a", "mxfp4/rounding=stochastic_a", "fp8_tensor",
+              "deepseek_128x128", "int8_row", "nf4"})
             blocks(x, y, extra, c, name);
         blocks(x, y, extra, c, "mxfp4", 0);
     }

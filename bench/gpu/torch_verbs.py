@@ -1,6 +1,6 @@
 """lowp on a GPU through PyTorch, against a copy on the device and PyTorch's own casts, in one run.
 
-Prints values a second and the ratio to the copy of as many bytes. Run: python bench/gpu/torch_verbs.py
+Prints values a second and the ratio to the copy of as many bytes.
 """
 
 from __future__ import annotations

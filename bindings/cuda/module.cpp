@@ -1,7 +1,5 @@
 // The extension module lowp._cuda: lowp::cuda for whoever has pointers. No array library is needed to
 // build it; lowp._device brings the arrays of those that there are into this form.
-#include "lowp/cuda.hpp"
-
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
@@ -11,6 +9,7 @@
 #include <vector>
 
 #include "lowp/block_formats.hpp"
+#include "lowp/cuda.hpp"
 #include "lowp/cuda_block.hpp"
 #include "lowp/formats.hpp"
 

@@ -7,16 +7,16 @@ above a code's. Results are new arrays of the library that x is of, on the strea
 from __future__ import annotations
 
 import math
-from contextlib import AbstractContextManager
 from functools import lru_cache
 from importlib import import_module
 from types import ModuleType
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from lowp import _arrays, _blocks, _core
 from lowp._block_tensor import check_axis, grid, outer_count
+from lowp._device_libraries import Library, library_of
 
 __all__ = ["decode", "decode_blocks", "encode", "encode_blocks", "is_device", "kernels", "quantize"]
 
@@ -39,103 +39,6 @@ def is_device(x: Any) -> bool:
     return hasattr(type(x), "__cuda_array_interface__") if tensor is None else bool(tensor)
 
 
-class _Library(Protocol):
-    """What is needed of an array library."""
-
-    def dtype(self, x: Any) -> str: ...
-    def pointer(self, x: Any) -> int: ...
-    def strides(self, x: Any) -> tuple[int, ...]: ...
-    def contiguous(self, x: Any) -> Any: ...
-    def empty(self, x: Any, shape: tuple[int, ...], dtype: str) -> Any: ...
-    def empty_like(self, x: Any) -> Any: ...
-    def clear(self, x: Any) -> None: ...
-    def device(self, x: Any) -> AbstractContextManager[Any]: ...
-    def stream(self, x: Any) -> int: ...
-
-
-class _Torch:
-    def __init__(self) -> None:
-        self._torch: Any = import_module("torch")
-
-    def dtype(self, x: Any) -> str:
-        return str(x.dtype).removeprefix("torch.")
-
-    def pointer(self, x: Any) -> int:
-        return int(x.data_ptr())
-
-    def strides(self, x: Any) -> tuple[int, ...]:
-        return tuple(x.stride())
-
-    def contiguous(self, x: Any) -> Any:
-        return x.contiguous()
-
-    def empty(self, x: Any, shape: tuple[int, ...], dtype: str) -> Any:
-        return self._torch.empty(shape, dtype=getattr(self._torch, dtype), device=x.device)
-
-    def empty_like(self, x: Any) -> Any:
-        return self._torch.empty_like(x)
-
-    def clear(self, x: Any) -> None:
-        x.zero_()
-
-    def device(self, x: Any) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = self._torch.cuda.device(x.device)
-        return context
-
-    def stream(self, x: Any) -> int:
-        return int(self._torch.cuda.current_stream(x.device).cuda_stream)
-
-
-class _CuPy:
-    def __init__(self) -> None:
-        self._cupy: Any = import_module("cupy")
-
-    def dtype(self, x: Any) -> str:
-        return str(x.dtype.name)
-
-    def pointer(self, x: Any) -> int:
-        return int(x.data.ptr)
-
-    def strides(self, x: Any) -> tuple[int, ...]:
-        return tuple(step // x.itemsize for step in x.strides)
-
-    def contiguous(self, x: Any) -> Any:
-        return self._cupy.ascontiguousarray(x)
-
-    def empty(self, x: Any, shape: tuple[int, ...], dtype: str) -> Any:
-        return self._cupy.empty(shape, dtype)
-
-    def empty_like(self, x: Any) -> Any:
-        return self._cupy.empty_like(x)
-
-    def clear(self, x: Any) -> None:
-        x.fill(0)
-
-    def device(self, x: Any) -> AbstractContextManager[Any]:
-        context: AbstractContextManager[Any] = x.device
-        return context
-
-    def stream(self, x: Any) -> int:
-        return int(self._cupy.cuda.get_current_stream().ptr)
-
-
-@lru_cache(maxsize=2)
-def _load(name: str) -> _Library:
-    return _Torch() if name == "torch" else _CuPy()
-
-
-def _library(x: Any) -> _Library:
-    name = type(x).__module__.partition(".")[0]
-    if any(base.__module__.partition(".")[0] == "torch" for base in type(x).__mro__):
-        name = "torch"
-    if name not in ("torch", "cupy"):
-        raise TypeError(
-            f"arrays of a GPU must be PyTorch's or CuPy's; got {name}.{type(x).__name__}: pass "
-            "torch.as_tensor(x) or cupy.asarray(x), which copy nothing"
-        )
-    return _load(name)
-
-
 def _module() -> Any:
     found = kernels()
     if found is None:
@@ -155,7 +58,7 @@ class _Call:
     """Where a call runs: library, device and stream; and the word that failures are told to."""
 
     def __init__(self, x: Any, *, reports: bool, **source: Any) -> None:
-        self.library = _library(x)
+        self.library = library_of(x)
         self.x = x
         self.word = None
         if reports:
@@ -255,25 +158,25 @@ def quantize(
         return y
 
 
-def _is_plain(library: _Library, x: Any) -> bool:
+def _is_plain(library: Library, x: Any) -> bool:
     """Whether x lies in C order without gaps."""
     run = 1
     for length, step in zip(reversed(x.shape), reversed(library.strides(x)), strict=True):
         if length != 1 and step != run:
-            return math.prod(x.shape) == 0
+            return bool(math.prod(x.shape) == 0)
         run *= length
     return True
 
 
 def _workspace(
-    library: _Library, x: Any, dtype: str, block: _core.BlockFormat, shape: list[int], axis: int
+    library: Library, x: Any, dtype: str, block: _core.BlockFormat, shape: list[int], axis: int
 ) -> Any:
     size = _module().workspace_size(dtype, block.name, shape, axis)
     return library.empty(x, (max(size, 16),), "uint8")
 
 
 def _code_dtype(bits: int) -> str:
-    return np.dtype(_arrays._code_dtype(bits)).name
+    return str(np.dtype(_arrays._code_dtype(bits)).name)
 
 
 def encode(
@@ -332,7 +235,7 @@ def decode(codes: Any, fmt: Any, *, dtype: Any = "float32", out: Any = None, **_
     if out is not None:
         raise NotImplementedError("out is not taken on the device: leave it out")
     source = _core.format(fmt)
-    library = _library(codes)
+    library = library_of(codes)
     integer = library.dtype(codes)
     if integer not in ("uint8", "uint16", "uint32", "uint64"):
         raise TypeError(f"codes must be unsigned integers; got {integer}")
@@ -363,7 +266,7 @@ def _dtype_name(dtype: Any) -> str:
     if dtype is None:
         return "float32"
     text = str(dtype)
-    return text.removeprefix("torch.") if text.startswith("torch.") else np.dtype(dtype).name
+    return text.removeprefix("torch.") if text.startswith("torch.") else str(np.dtype(dtype).name)
 
 
 def _line_bytes(block: _core.BlockFormat, shape: list[int], axis: int) -> int:

@@ -39,8 +39,8 @@ void check_code_bytes(const char* verb, int bytes, const format& f) {
 }
 
 template <class T>
-detail::call<T> make_call(const format& f, const projection& p, const options& o,
-                          const void* from, void* to) {
+detail::call<T> make_call(const format& f, const projection& p, const options& o, const void* from,
+                          void* to) {
     const converter<T> made(f, p);
     detail::call<T> c;
     c.plan = made.plan();
@@ -89,13 +89,13 @@ void encode(const const_values& x, const codes& out, const format& f, const proj
         c.code_bytes = out.bytes;
         c.refuses_nan = !o.nan_code && !f.has_nan();
         if (c.refuses_nan && o.failures == nullptr)
-            fail("encode", name(f) + " has no NaN: say what a NaN becomes (options::nan_code), or " +
+            fail("encode", name(f) +
+                               " has no NaN: say what a NaN becomes (options::nan_code), or " +
                                "where to report one (options::failures)");
         if (o.nan_code && (*o.nan_code & ~f.code_mask()) != 0)
             fail("encode", "nan_code must be a code of " + std::to_string(f.bits()) +
                                " bits; got " + std::to_string(*o.nan_code));
-        if (o.nan_code)
-            c.plan.nan_code = static_cast<decltype(c.plan.nan_code)>(*o.nan_code);
+        if (o.nan_code) c.plan.nan_code = static_cast<decltype(c.plan.nan_code)>(*o.nan_code);
         if (w.size > 0) detail::conversions<C>::encode(c, w, s);
     });
 }

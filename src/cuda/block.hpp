@@ -51,8 +51,8 @@ struct block_call {
     granularity outer_per = granularity::none;
     const double* outer_given = nullptr;
     std::size_t outer_count = 0;
-    T outer_fixed = 0;  ///< 0: from the data
-    outer_line<T>* lines = nullptr;     ///< of the second level
+    T outer_fixed = 0;               ///< 0: from the data
+    outer_line<T>* lines = nullptr;  ///< of the second level
     std::uint64_t line_count = 0;
     huge_block<T>* blocks = nullptr;
 

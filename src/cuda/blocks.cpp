@@ -22,9 +22,7 @@ block_layout walked(const block_layout& l) {
     return l.size() == 0 ? l : lowp::detail::panels(l).layout();
 }
 
-bool is_huge(const block_layout& l) {
-    return l.block_rows * l.block_columns > detail::huge_from;
-}
+bool is_huge(const block_layout& l) { return l.block_rows * l.block_columns > detail::huge_from; }
 
 std::size_t outer_count(const block_format& f, const block_layout& l) {
     if (f.outer.per == granularity::none) return 0;
@@ -34,8 +32,7 @@ std::size_t outer_count(const block_format& f, const block_layout& l) {
 /// Whether encode closes codes up while it writes them.
 template <carrier C>
 bool packs_at_once(const block_format& f, const block_layout& l) {
-    return f.element_bits() == 4 && detail::lies_in_lines<C>(walked(l)) &&
-           l.columns * 4 % 8 == 0;
+    return f.element_bits() == 4 && detail::lies_in_lines<C>(walked(l)) && l.columns * 4 % 8 == 0;
 }
 
 /// The parts of a workspace.
@@ -73,7 +70,8 @@ void check_done_here(const char* verb, const block_format& f, const block_layout
         fail(verb, "blocks of 2^32 elements or more are not done on the device; cut the array");
     if (!has_kernels(f))
         fail(verb,
-             "rules that search, statistics that are sums and exponents by logarithm are not done on "
+             "rules that search, statistics that are sums and exponents by logarithm are not done "
+             "on "
              "the device; use the CPU's");
 }
 
@@ -83,8 +81,7 @@ detail::block_call<T> make_call(const block_format& f, const block_layout& l,
     const auto plan = lowp::detail::make_block_plan<T>(f, false);
     const bool has_book = !f.elements.empty();
     detail::block_call<T> c;
-    c.element =
-        converter<T>(has_book ? float8_e4m3fn : f.element, f.element_projection()).plan();
+    c.element = converter<T>(has_book ? float8_e4m3fn : f.element, f.element_projection()).plan();
     c.scale = converter<T>(f.scale, f.scale_projection()).plan();
     c.rule = plan.rule;
     c.totals = plan.totals;
@@ -102,7 +99,9 @@ detail::block_call<T> make_call(const block_format& f, const block_layout& l,
     c.element_projection = f.element_projection();
     c.book = has_book ? &f.elements : nullptr;
     c.element.nan_code = static_cast<decltype(c.element.nan_code)>(
-        o.nan_code ? *o.nan_code : !has_book && f.element.has_nan() ? f.element.nan_code() : 0);
+        o.nan_code                         ? *o.nan_code
+        : !has_book && f.element.has_nan() ? f.element.nan_code()
+                                           : 0);
     c.layout = walked(l);
     c.lines_of = l;
     c.outer_per = f.outer.per;
@@ -129,8 +128,8 @@ void check_outer(const char* verb, const block_format& f, const block_layout& l,
 
 /// Workspace, and what is known of the tensor or its lines before any block is.
 template <carrier C>
-std::uint8_t* prepare(const char* verb, detail::block_call<detail::worker_t<C>>& c,
-                      const parts& p, const block_options& o, stream s) {
+std::uint8_t* prepare(const char* verb, detail::block_call<detail::worker_t<C>>& c, const parts& p,
+                      const block_options& o, stream s) {
     if (p.size() > 0 && o.workspace == nullptr)
         fail(verb, "needs a workspace of " + std::to_string(p.size()) +
                        " bytes (workspace_size); got nullptr");
@@ -191,13 +190,14 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         lowp::detail::check_blocks<T>("encode", f, l, l.size(), {});
         check_done_here("encode", f, l);
         auto call = make_call<T>(f, l, o);
-        const bool block_is_lost = (call.nan == nan_policy::block ||
-                                    call.infinity == infinity_policy::nan) &&
-                                   !call.scale_has_nan;
+        const bool block_is_lost =
+            (call.nan == nan_policy::block || call.infinity == infinity_policy::nan) &&
+            !call.scale_has_nan;
         const bool element_is_lost = call.nan == nan_policy::element && !call.has_nan_code;
         if ((block_is_lost || element_is_lost) && o.failures == nullptr)
-            fail("encode", "neither scale nor element has a code for every NaN: say where to report "
-                           "one (options::failures)");
+            fail("encode",
+                 "neither scale nor element has a code for every NaN: say where to report "
+                 "one (options::failures)");
         if (outer_count(f, l) > 0 && to.outer == nullptr)
             fail("encode", "the format has outer scales: block_memory::outer must not be null");
         call.failures = o.failures;
@@ -211,11 +211,11 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         call.is_dense = to.packing == packing::dense && bits < 8 && p.loose == 0;
         if (call.is_dense && (!detail::is_aligned(x, bytes_of(C), detail::block_step<C>) ||
                               !detail::is_aligned(to.codes, 1, 8)))
-            fail("encode", "packed codes of 4 bits need x on a boundary of 16 bytes and codes on one "
-                           "of 8; copy x, or encode loose");
+            fail("encode",
+                 "packed codes of 4 bits need x on a boundary of 16 bytes and codes on one "
+                 "of 8; copy x, or encode loose");
         detail::block_kernels<C>::work(call, detail::block_verb::encode, s);
-        if (p.loose > 0)
-            detail::pack_lines(loose, l.count * l.rows, l.columns, bits, to.codes, s);
+        if (p.loose > 0) detail::pack_lines(loose, l.count * l.rows, l.columns, bits, to.codes, s);
     });
 }
 

@@ -50,8 +50,7 @@ __device__ void with_mode(rounding r, F&& body) {
 
 template <chance Chance, int N, class T>
 __device__ void words_of_step(const call<T>& c, std::uint64_t index, std::uint32_t (&words)[N]) {
-    if constexpr (Chance == chance::random)
-        random_words(c.source, c.stream_offset, index, words);
+    if constexpr (Chance == chance::random) random_words(c.source, c.stream_offset, index, words);
 }
 
 /// The verbs as kernels see them: how N elements are loaded, converted and stored.
@@ -77,9 +76,9 @@ struct quantize_verb {
             with_mode<Chance>(c.plan.rounding, [&](auto mode) {
 #pragma unroll
                 for (int j = 0; j < N; ++j)
-                    v[j] = lowp::detail::quantize_lanes<lanes<T>, decltype(mode)::value,
-                                                        decltype(way)::value>(c.plan, v[j],
-                                                                              random[j]);
+                    v[j] =
+                        lowp::detail::quantize_lanes<lanes<T>, decltype(mode)::value,
+                                                     decltype(way)::value>(c.plan, v[j], random[j]);
             });
         });
     }

@@ -1,8 +1,7 @@
 // Codes of 1 to 8 bits to dense bytes and back: eight codes a thread and step, by the text of pack.hpp.
-#include "lowp/pack.hpp"
-
 #include "block.hpp"
 #include "device.cuh"
+#include "lowp/pack.hpp"
 
 namespace lowp::cuda {
 
@@ -30,8 +29,10 @@ __device__ std::uint64_t load_whole(const std::uint8_t* from) {
 template <int N>
 __device__ void store_whole(std::uint64_t w, std::uint8_t* to) {
     if constexpr (N == 8) *reinterpret_cast<std::uint64_t*>(to) = w;
-    else if constexpr (N == 4) *reinterpret_cast<std::uint32_t*>(to) = static_cast<std::uint32_t>(w);
-    else if constexpr (N == 2) *reinterpret_cast<std::uint16_t*>(to) = static_cast<std::uint16_t>(w);
+    else if constexpr (N == 4)
+        *reinterpret_cast<std::uint32_t*>(to) = static_cast<std::uint32_t>(w);
+    else if constexpr (N == 2)
+        *reinterpret_cast<std::uint16_t*>(to) = static_cast<std::uint16_t>(w);
     else store_bytes(w, to, N);
 }
 
@@ -67,8 +68,8 @@ __global__ void __launch_bounds__(block_threads)
         const bool whole = 8 * g + 8 <= count;
         const int codes_here = whole ? 8 : static_cast<int>(count - 8 * g);
         const bool at_once = whole && Boundary == boundary::aligned;
-        const std::uint64_t w = at_once ? load_whole<8>(codes + 8 * g)
-                                        : load_bytes(codes + 8 * g, codes_here);
+        const std::uint64_t w =
+            at_once ? load_whole<8>(codes + 8 * g) : load_bytes(codes + 8 * g, codes_here);
         if ((w & unused) != 0) atomicOr(failures, code_too_wide);
         const std::uint64_t closed = lowp::detail::close_up(w & ~unused, Bits);
         if (at_once) store_whole<Bits>(closed, bytes + Bits * g);
@@ -94,11 +95,13 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 bool on_boundary(const void* codes, const void* bytes) {
-    const auto at = reinterpret_cast<std::uintptr_t>(codes) | reinterpret_cast<std::uintptr_t>(bytes);
+    const auto at =
+        reinterpret_cast<std::uintptr_t>(codes) | reinterpret_cast<std::uintptr_t>(bytes);
     return at % 8 == 0;
 }
 
-void check_packing(const char* verb, int bits, const void* codes, const void* bytes, std::size_t count) {
+void check_packing(const char* verb, int bits, const void* codes, const void* bytes,
+                   std::size_t count) {
     const std::string where = std::string("lowp::cuda::") + verb + ": ";
     if (bits < 1 || bits > 8)
         throw std::invalid_argument(where + "bits must be between 1 and 8; got " +
@@ -128,9 +131,11 @@ void pack(const std::uint8_t* codes, std::size_t count, int bits, std::uint8_t* 
     lowp::detail::with_bits(bits, [&](auto b) {
         using detail::boundary;
         if (detail::on_boundary(codes, bytes))
-            detail::launch(&detail::pack_groups<b(), boundary::aligned>, blocks, s, codes, std::uint64_t{count}, bytes, o.failures);
+            detail::launch(&detail::pack_groups<b(), boundary::aligned>, blocks, s, codes,
+                           std::uint64_t{count}, bytes, o.failures);
         else
-            detail::launch(&detail::pack_groups<b(), boundary::any>, blocks, s, codes, std::uint64_t{count}, bytes, o.failures);
+            detail::launch(&detail::pack_groups<b(), boundary::any>, blocks, s, codes,
+                           std::uint64_t{count}, bytes, o.failures);
     });
 }
 
@@ -140,9 +145,11 @@ void unpack(const std::uint8_t* bytes, int bits, std::uint8_t* codes, std::size_
     lowp::detail::with_bits(bits, [&](auto b) {
         using detail::boundary;
         if (detail::on_boundary(codes, bytes))
-            detail::launch(&detail::unpack_groups<b(), boundary::aligned>, blocks, s, bytes, codes, std::uint64_t{count});
+            detail::launch(&detail::unpack_groups<b(), boundary::aligned>, blocks, s, bytes, codes,
+                           std::uint64_t{count});
         else
-            detail::launch(&detail::unpack_groups<b(), boundary::any>, blocks, s, bytes, codes, std::uint64_t{count});
+            detail::launch(&detail::unpack_groups<b(), boundary::any>, blocks, s, bytes, codes,
+                           std::uint64_t{count});
     });
 }
 

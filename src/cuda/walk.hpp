@@ -24,8 +24,8 @@ struct walk {
 
     /// Whether step, places and index are all one: the arrays are one dense run in C order.
     [[nodiscard]] bool is_flat() const {
-        return count == 0 || (count == 1 && axes[0].from == 1 && axes[0].to == 1 &&
-                              axes[0].index == 1);
+        return count == 0 ||
+               (count == 1 && axes[0].from == 1 && axes[0].to == 1 && axes[0].index == 1);
     }
     /// Whether both arrays are dense in one order, that of the walk.
     [[nodiscard]] bool is_dense() const {

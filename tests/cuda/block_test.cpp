@@ -1,6 +1,7 @@
 // Block formats on the device against the CPU's kernels, bit for bit.
-#include "conversion_check.hpp"
 #include "lowp/block.hpp"
+
+#include "conversion_check.hpp"
 #include "lowp/block_formats.hpp"
 #include "lowp/cuda_block.hpp"
 #include "random_block_format.hpp"
@@ -35,8 +36,7 @@ template <class T>
 std::size_t quantize_blocks(const std::vector<T>& x, const block_format& f, const block_layout& l,
                             const random_source& source, std::uint64_t first) {
     std::vector<T> wanted(x.size());
-    quantize<T>(std::span<const T>(x), std::span<T>(wanted), f, l,
-                cpu_options<T>(source, first));
+    quantize<T>(std::span<const T>(x), std::span<T>(wanted), f, l, cpu_options<T>(source, first));
     const device_array<T> from(x);
     const device_array<T> to(x.size());
     const on_device there(carrier_of<T>, f, l, source, first);
@@ -45,7 +45,8 @@ std::size_t quantize_blocks(const std::vector<T>& x, const block_format& f, cons
     // The NaN that a product of numbers makes is the processor's own: x86's is negative.
     if constexpr (std::is_floating_point_v<T>)
         for (std::size_t i = 0; i < x.size(); ++i)
-            if (!std::isnan(x[i]) && std::isnan(got[i]) && std::isnan(wanted[i])) got[i] = wanted[i];
+            if (!std::isnan(x[i]) && std::isnan(got[i]) && std::isnan(wanted[i]))
+                got[i] = wanted[i];
     return differences(got, wanted, "quantize " + name(f));
 }
 
@@ -57,8 +58,9 @@ std::size_t encode_blocks(const std::vector<T>& x, const block_format& f, const 
     std::vector<double> outer;
     bool is_lost = false;
     try {
-        outer = encode<T>(std::span<const T>(x), lowp::block_memory{codes.data(), scales.data(), how},
-                          f, l, cpu_options<T>(source, first));
+        outer =
+            encode<T>(std::span<const T>(x), lowp::block_memory{codes.data(), scales.data(), how},
+                      f, l, cpu_options<T>(source, first));
     } catch (const std::invalid_argument&) {
         is_lost = true;
     }
@@ -71,7 +73,8 @@ std::size_t encode_blocks(const std::vector<T>& x, const block_format& f, const 
     cuda::encode(from.data(), carrier_of<T>, memory, f, l, there.options);
     const std::string what = "encode " + name(f);
     const bool told = there.failures.host()[0] == cuda::nan_without_code;
-    if (told != is_lost) std::printf("%s: lost NaN told %d, thrown %d\n", what.c_str(), told, is_lost);
+    if (told != is_lost)
+        std::printf("%s: lost NaN told %d, thrown %d\n", what.c_str(), told, is_lost);
     if (is_lost || told) return told == is_lost ? 0 : 1;
     std::size_t wrong = differences(to.host(), codes, what) +
                         differences(to_scales.host(), scales, what + " scales");
@@ -80,8 +83,8 @@ std::size_t encode_blocks(const std::vector<T>& x, const block_format& f, const 
     wrong += differences(got_outer, outer, what + " outer");
     if constexpr (std::is_floating_point_v<T>) {
         std::vector<T> wanted(x.size());
-        decode<T>(lowp::block_memory{codes.data(), scales.data(), how}, outer, std::span<T>(wanted), f,
-                  l, cpu_options<T>({}, 0));
+        decode<T>(lowp::block_memory{codes.data(), scales.data(), how}, outer, std::span<T>(wanted),
+                  f, l, cpu_options<T>({}, 0));
         const device_array<T> back(x.size());
         cuda::decode(memory, back.data(), carrier_of<T>, f, l, there.options);
         wrong += differences(back.host(), wanted, "decode " + name(f));
@@ -100,7 +103,8 @@ std::vector<T> block_inputs(std::size_t n, dice& d) {
         v = std::ldexp(static_cast<wide>(static_cast<std::int64_t>(d() >> 40) - (1 << 23)),
                        -23 + (kind == 1 ? d.between(-12, 6) : 0));
         if (kind == 2 && d.below(40) == 0)
-            v = d.pick({std::numeric_limits<wide>::quiet_NaN(), std::numeric_limits<wide>::infinity(),
+            v = d.pick({std::numeric_limits<wide>::quiet_NaN(),
+                        std::numeric_limits<wide>::infinity(),
                         -std::numeric_limits<wide>::infinity(), wide{0}, -wide{0},
                         std::numeric_limits<wide>::max(), std::numeric_limits<wide>::denorm_min()});
         if (kind == 3 && d.below(3) != 0) v = d.coin() ? wide{0} : -wide{0};
@@ -153,9 +157,9 @@ std::size_t everything(const block_format& f, const form& at, dice& d) {
     return wrong;
 }
 
-const std::vector<form> forms{{{64, 128}, -1}, {{33, 97}, -1},   {{64, 96}, 0}, {{3, 40, 52}, 1},
-                              {{5}, -1},       {{2, 5000}, -1},  {{0, 32}, -1}, {{6000, 3}, 0},
-                              {{17, 4096}, -1}};
+const std::vector<form> forms{{{64, 128}, -1},  {{33, 97}, -1}, {{64, 96}, 0},
+                              {{3, 40, 52}, 1}, {{5}, -1},      {{2, 5000}, -1},
+                              {{0, 32}, -1},    {{6000, 3}, 0}, {{17, 4096}, -1}};
 
 TEST_CASE_TEMPLATE("every preset gives the bits of the CPU in every layout", T, float, double, f16,
                    bf16) {
@@ -184,9 +188,9 @@ TEST_CASE("what the device does not do is refused") {
     const device_array<float> x(std::size_t{64});
     const auto l = layout_of({1, 32}, std::vector<std::size_t>{64});
     for (const char* const text : {"mxfp4/mse", "mxfp4/mean_abs"})
-        CHECK_THROWS_AS(cuda::quantize(x.data(), x.data(), cuda::carrier::float32,
-                                       parse_block_format(text), l),
-                        std::invalid_argument);
+        CHECK_THROWS_AS(
+            cuda::quantize(x.data(), x.data(), cuda::carrier::float32, parse_block_format(text), l),
+            std::invalid_argument);
     const auto nvfp4 = parse_block_format("nvfp4");
     CHECK_THROWS_AS(cuda::quantize(x.data(), x.data(), cuda::carrier::float32, nvfp4,
                                    layout_of(nvfp4.shape, std::vector<std::size_t>{64})),

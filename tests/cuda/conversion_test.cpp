@@ -24,7 +24,8 @@ std::size_t over(const std::vector<format>& formats, std::size_t n, dice& d) {
         for (const rounding r : all_roundings())
             for (const saturation s : all_saturations) {
                 const projection p{r, s, d.pick({32, 1, 5, 16, 31})};
-                wrong += all_verbs(x, f, p, {d(), d()}, d.pick<std::uint64_t>({0, 4, 3, 1ULL << 40}));
+                wrong +=
+                    all_verbs(x, f, p, {d(), d()}, d.pick<std::uint64_t>({0, 4, 3, 1ULL << 40}));
             }
     return wrong;
 }
@@ -66,8 +67,8 @@ TEST_CASE("both generators give the bits of the CPU") {
     const auto x = inputs<float>(5001, 9);
     for (const generator g : {generator::philox4x32_10, generator::philox4x32_7})
         for (const std::uint64_t first : {0ULL, 2ULL, (1ULL << 34) + 1})
-            CHECK(quantize_differences(x, float8_e4m3fn, {rounding::stochastic_b}, {5, 6, g}, first) ==
-                  0);
+            CHECK(quantize_differences(x, float8_e4m3fn, {rounding::stochastic_b}, {5, 6, g},
+                                       first) == 0);
 }
 
 TEST_CASE("the word on the device is added to the stream") {
@@ -137,9 +138,9 @@ TEST_CASE("what only the data can tell is reported, and calls without a place fo
     cuda::encode(from, {codes.data(), 1, all}, float4_e2m1fn, {}, o);
     CHECK(failures.host()[0] == cuda::nan_without_code);
     const device_array<std::uint8_t> wide(std::vector<std::uint8_t>{1, 0x90});
-    CHECK_THROWS_AS(cuda::decode({wide.data(), 1, all}, {x.data(), cuda::carrier::float32, all},
-                                 float4_e2m1fn),
-                    std::invalid_argument);
+    CHECK_THROWS_AS(
+        cuda::decode({wide.data(), 1, all}, {x.data(), cuda::carrier::float32, all}, float4_e2m1fn),
+        std::invalid_argument);
     cuda::decode({wide.data(), 1, all}, {x.data(), cuda::carrier::float32, all}, float4_e2m1fn, o);
     CHECK(failures.host()[0] == (cuda::nan_without_code | cuda::code_too_wide));
 }
@@ -149,9 +150,9 @@ TEST_CASE("arguments that contradict are refused") {
     const device_array<float> x(std::size_t{4});
     const cuda::values v{x.data(), cuda::carrier::float32, two};
     const cuda::values h{x.data(), cuda::carrier::float16, two};
-    CHECK_THROWS_AS(cuda::quantize(v, {x.data(), cuda::carrier::float32, cuda::layout::of({3})},
-                                   float16),
-                    std::invalid_argument);
+    CHECK_THROWS_AS(
+        cuda::quantize(v, {x.data(), cuda::carrier::float32, cuda::layout::of({3})}, float16),
+        std::invalid_argument);
     CHECK_THROWS_AS(cuda::quantize(v, h, float16), std::invalid_argument);
     CHECK_THROWS_AS(cuda::quantize(v, v, float64), std::invalid_argument);
     CHECK_THROWS_AS(cuda::quantize(h, h, bfloat16), std::invalid_argument);
@@ -179,9 +180,8 @@ TEST_CASE("codes pack and unpack as on the CPU") {
                 cuda::pack(from.data() + shift, n, bits, to.data(), o);
                 CHECK(differences(to.host(), wanted, "pack") == 0);
                 cuda::unpack(to.data(), bits, back.data(), n);
-                const std::vector<std::uint8_t> expected(codes.begin() +
-                                                             static_cast<std::ptrdiff_t>(shift),
-                                                         codes.end());
+                const std::vector<std::uint8_t> expected(
+                    codes.begin() + static_cast<std::ptrdiff_t>(shift), codes.end());
                 CHECK(differences(back.host(), expected, "unpack") == 0);
                 CHECK(failures.host()[0] == 0);
             }

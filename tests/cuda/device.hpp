@@ -83,12 +83,24 @@ template <class T>
 [[nodiscard]] std::vector<T> samples(std::size_t n, std::uint64_t seed) {
     using limits = std::numeric_limits<T>;
     dice d(seed);
-    std::vector<T> x{T{0},          -T{0},           T{1},
-                     -T{1},         limits::max(),   limits::lowest(),
-                     limits::min(), -limits::min(),  limits::denorm_min(),
-                     T{448},        T{464},          T{480},
-                     T{57344},      T{61440},        T{65520},
-                     limits::infinity(), -limits::infinity(), limits::quiet_NaN(),
+    std::vector<T> x{T{0},
+                     -T{0},
+                     T{1},
+                     -T{1},
+                     limits::max(),
+                     limits::lowest(),
+                     limits::min(),
+                     -limits::min(),
+                     limits::denorm_min(),
+                     T{448},
+                     T{464},
+                     T{480},
+                     T{57344},
+                     T{61440},
+                     T{65520},
+                     limits::infinity(),
+                     -limits::infinity(),
+                     limits::quiet_NaN(),
                      -limits::quiet_NaN()};
     while (x.size() < n) {
         const auto word = static_cast<word_of<T>>(d());

@@ -28,8 +28,8 @@ TEST_CASE("every float32 quantizes and encodes as on the CPU") {
         const device_array<float> from(part);
         bool same = true;
         for_every_float([&](const std::vector<float>& x) {
-            check_cuda(cudaMemcpy(from.data(), x.data(), part * sizeof(float),
-                                  cudaMemcpyHostToDevice));
+            check_cuda(
+                cudaMemcpy(from.data(), x.data(), part * sizeof(float), cudaMemcpyHostToDevice));
             const cuda::const_values v{from.data(), cuda::carrier::float32, all};
             cuda::quantize(v, {to.data(), cuda::carrier::float32, all}, f);
             cuda::encode(v, {codes.data(), 2, all}, f);

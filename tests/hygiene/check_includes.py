@@ -110,9 +110,12 @@ ALLOWED: dict[str, set[str]] = {
     "eigen": {"array", "minifloat"},
     "dot": {"arithmetic"},
     "dispatch": {"array", "block", "gemm", "formats"},
+    "cuda": {"format", "random", "rounding"},
+    "cuda_block": {"block_format", "cuda"},
 }
 MAP = "lowp"  # includes every header but these:
 NOT_IN_MAP = {"lowp", "spec", "dispatch", "eigen", "eigen_scalar", "linalg", "elementary"}
+NOT_IN_MAP |= {"cuda", "cuda_block"}
 
 LANES = r"include/lowp/detail/lanes\.hpp"
 CONTROL = r"include/lowp/detail/(lanes|environment)\.hpp|(bench|tests)/.*"

@@ -120,7 +120,8 @@ public:
             statistics_.scan(x, p, s, threads);
             const bool is_te = plan_.rule.arithmetic == arithmetic::transformer_engine;
             if (is_te) put_outer(p, outer.inverses, s);
-            loops_.ideals(plan_.rule, s.statistics.data(), s.outer.data(), s.ideals.data(), p.blocks());
+            loops_.ideals(plan_.rule, s.statistics.data(), s.outer.data(), s.ideals.data(),
+                          p.blocks());
             if (is_te) put_outer(p, outer.scales, s);
             if (format_.rule.search != search::none) search_scales(x, p, s, threads);
         }
@@ -229,8 +230,8 @@ private:
     }
 
     void finish_scales(const panel& p, panel_scales<T>& s) const {
-        loops_.totals(plan_.totals, s.scales.data(), s.outer.data(), s.totals.data(), s.factors.data(),
-                      p.blocks());
+        loops_.totals(plan_.totals, s.scales.data(), s.outer.data(), s.totals.data(),
+                      s.factors.data(), p.blocks());
         s.has_nan = table_.of<T>().any_nan(s.totals.data(), p.blocks());
     }
 
@@ -278,8 +279,8 @@ private:
                       const std::uint32_t* random_bits,
                       const element_loops<T, Isa>& elements) const {
         if (elements.path() == path::plain_sum && keeps_zeros())
-            return loops_.quantize(elements.plan(), plan_.before, how, x, y, r.n, r.c, s.factors.data(),
-                                   s.totals.data(), random_bits);
+            return loops_.quantize(elements.plan(), plan_.before, how, x, y, r.n, r.c,
+                                   s.factors.data(), s.totals.data(), random_bits);
         before_(x, y, r.n, r.c, s.factors.data());
         sign_zeros(y, r.n);
         elements.quantize(y, random_bits, r.n);
@@ -289,8 +290,8 @@ private:
     void encode_run(const T* x, std::uint8_t* codes, int code_bytes, const panel::run& r,
                     const panel_scales<T>& s, const std::uint32_t* random_bits) const {
         if (code_bytes == 1 && elements_.encode_path() == path::plain_sum && keeps_zeros())
-            return loops_.encode(elements_.plan(), plan_.before, x, codes, r.n, r.c, s.factors.data(),
-                                 random_bits);
+            return loops_.encode(elements_.plan(), plan_.before, x, codes, r.n, r.c,
+                                 s.factors.data(), random_bits);
         std::array<T, block_chunk> y;
         before_(x, y.data(), r.n, r.c, s.factors.data());
         sign_zeros(y.data(), r.n);

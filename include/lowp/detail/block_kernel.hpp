@@ -176,7 +176,8 @@ struct block_content {
     }
     /// Whether NaN or infinity makes the block NaN.
     [[nodiscard]] constexpr bool becomes_nan(nan_policy nan, infinity_policy infinity) const {
-        return (has_nan && nan == nan_policy::block) || (has_inf && infinity == infinity_policy::nan);
+        return (has_nan && nan == nan_policy::block) ||
+               (has_inf && infinity == infinity_policy::nan);
     }
 };
 

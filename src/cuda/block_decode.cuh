@@ -1,0 +1,128 @@
+// Codes, scales and outer scales back to values.
+#pragma once
+
+#include "block_parts.cuh"
+
+namespace lowp::cuda::detail {
+
+/// The code of element i, loose or closed up.
+template <class T>
+__device__ std::uint64_t code_at(const block_call<T>& c, std::uint64_t i) {
+    if (!c.is_dense) {
+        std::uint64_t code[1];
+        load_codes(c.from, c.code_bytes, i, code);
+        return code[0];
+    }
+    const std::uint64_t line = i / c.line_codes;
+    const std::uint64_t bit = (i - line * c.line_codes) * c.code_bits;
+    const auto* const bytes = static_cast<const std::uint8_t*>(c.from) + line * c.line_bytes;
+    const unsigned shift = bit % 8;
+    unsigned code = bytes[bit / 8] >> shift;
+    if (shift + c.code_bits > 8) code |= static_cast<unsigned>(bytes[bit / 8 + 1]) << (8 - shift);
+    return code & ((1U << c.code_bits) - 1U);
+}
+
+/// The block of element i.
+__device__ inline std::uint64_t block_of(const block_layout& l, std::uint64_t i) {
+    if (l.block_rows >= l.rows && l.block_columns >= l.columns && l.count == 1) return 0;
+    const std::uint64_t row = i / l.columns;
+    const std::uint64_t column = i - row * l.columns;
+    const std::uint64_t matrix = row / l.rows;
+    const std::uint64_t down = (row - matrix * l.rows) / l.block_rows;
+    return (matrix * l.blocks_down() + down) * l.blocks_across() + column / l.block_columns;
+}
+
+template <class T>
+__device__ word_of<T> decoded_total(const block_call<T>& c, std::uint64_t block) {
+    word_of<T> code[1];
+    std::uint64_t above = load_codes(c.scale_codes, c.scale_bytes, block, code);
+    above |= code[0] & ~c.scale.code_mask;
+    if (above != 0 && c.failures != nullptr) atomicOr(c.failures, code_too_wide);
+    word_of<T> scale = 0;
+    lowp::detail::with_integer_path(c.scale.path, [&](auto way) {
+        scale = lowp::detail::decode_lanes<lanes<T>, decltype(way)::value>(c.scale, code[0]);
+    });
+    const auto outer = outer_scale_of(c, block);
+    return lowp::detail::total_of<lanes<T>>(c.totals, scale,
+                                            __builtin_bit_cast(word_of<T>, outer.scale))
+        .total;
+}
+
+/// The values of codes as float bits; bits above the format's are told of.
+template <int N, class T>
+__device__ void decode_all(const block_call<T>& c, const codebook* book,
+                           const std::uint64_t (&codes)[N], word_of<T> (&v)[N]) {
+    const std::uint64_t mask =
+        c.code_bits < 64 ? (std::uint64_t{1} << c.code_bits) - 1 : ~std::uint64_t{0};
+    std::uint64_t above = 0;
+#pragma unroll
+    for (int j = 0; j < N; ++j) above |= codes[j] & ~mask;
+    if (above != 0 && c.failures != nullptr) atomicOr(c.failures, code_too_wide);
+    if (book != nullptr) {
+        for (int j = 0; j < N; ++j)
+            v[j] = codes[j] < book->size()
+                       ? __builtin_bit_cast(word_of<T>, static_cast<T>(book->values()[codes[j]]))
+                       : quiet_nan_bits<T>;
+        return;
+    }
+    lowp::detail::with_integer_path(c.element.path, [&](auto way) {
+#pragma unroll
+        for (int j = 0; j < N; ++j)
+            v[j] = lowp::detail::decode_lanes<lanes<T>, decltype(way)::value>(
+                c.element, static_cast<word_of<T>>(codes[j]));
+    });
+}
+
+/// An element times its block's total; every NaN is the quiet one.
+template <class T>
+__device__ word_of<T> scaled_back(word_of<T> value, word_of<T> total) {
+    const bool is_nan = is_nan_word<T>(total) || is_nan_word<T>(value);
+    return is_nan ? quiet_nan_bits<T> : lanes<T>::product(value, total);
+}
+
+/// Some neighbours of one block a thread: codes of 4 bits, closed up, or of one byte.
+/// log2_groups: of a block, where blocks follow each other in memory; else negative.
+template <carrier C, class T = worker_t<C>>
+__global__ void __launch_bounds__(block_threads)
+    decode_groups(const __grid_constant__ block_call<T> c, std::uint64_t groups, int log2_groups) {
+    constexpr int N = block_step<C>;
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    for (std::uint64_t g = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; g < groups;
+         g += threads) {
+        const std::uint64_t block = log2_groups < 0 ? block_of(c.layout, g * N) : g >> log2_groups;
+        const word_of<T> total = decoded_total(c, block);
+        std::uint64_t codes[N];
+        if (c.is_dense) {
+            std::uint64_t bytes[N / 2];
+            load_codes(c.from, 1, g * (N / 2), bytes);
+#pragma unroll
+            for (int j = 0; j < N; ++j) codes[j] = bytes[j / 2] >> (4 * (j % 2)) & 15;
+        } else {
+            load_codes(c.from, 1, g * N, codes);
+        }
+        word_of<T> v[N];
+        decode_all(c, nullptr, codes, v);
+#pragma unroll
+        for (int j = 0; j < N; ++j) v[j] = scaled_back<T>(v[j], total);
+        store_values<C>(c.to, g * N, v);
+    }
+}
+
+template <carrier C, class T = worker_t<C>>
+__global__ void __launch_bounds__(block_threads)
+    decode_blocks(const __grid_constant__ block_call<T> c,
+                  const __grid_constant__ any_elements elements, std::uint64_t n) {
+    const codebook* const book = elements.book.empty() ? nullptr : &elements.book;
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    for (std::uint64_t i = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;
+         i += threads) {
+        const word_of<T> total = decoded_total(c, block_of(c.layout, i));
+        const std::uint64_t code[1] = {code_at(c, i)};
+        word_of<T> v[1];
+        decode_all(c, book, code, v);
+        v[0] = scaled_back<T>(v[0], total);
+        store_values<C>(c.to, i, v);
+    }
+}
+
+}  // namespace lowp::cuda::detail

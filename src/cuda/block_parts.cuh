@@ -1,0 +1,227 @@
+// What every kernel of block formats is made of: the elements of a block converted, its scale worked out
+// by the text of detail/block_kernel.hpp.
+#pragma once
+
+#include "block.hpp"
+#include "conversion.cuh"
+
+namespace lowp::cuda::detail {
+
+using lowp::detail::block_content;
+using lowp::detail::scaling;
+
+inline constexpr unsigned all_lanes = 0xFFFFFFFF;
+
+template <class T>
+inline constexpr word_of<T> magnitude_bits = ~word_of<T>{0} >> 1;
+template <class T>
+inline constexpr word_of<T> infinity_bits =
+    lowp::detail::float_bits<T>(std::numeric_limits<double>::infinity());
+template <class T>
+inline constexpr word_of<T> quiet_nan_bits =
+    lowp::detail::float_bits<T>(std::numeric_limits<double>::quiet_NaN());
+
+// ---- elements -------------------------------------------------------------------------------------
+
+/// Elements of one path of the kernel.
+template <path P>
+struct path_elements {
+    template <chance Chance, block_verb V, int N, class T>
+    __device__ void convert(const block_call<T>& c, const std::uint32_t (&random)[N],
+                            word_of<T> (&v)[N]) const {
+        with_mode<Chance>(c.element.rounding, [&](auto mode) {
+            constexpr rounding R = decltype(mode)::value;
+#pragma unroll
+            for (int j = 0; j < N; ++j)
+                v[j] = V == block_verb::quantize ? lowp::detail::quantize_lanes<lanes<T>, R, P>(
+                                                       c.element, v[j], random[j])
+                                                 : lowp::detail::encode_lanes < lanes<T>,
+                R, P == path::plain_aligned ? path::aligned : P > (c.element, v[j], random[j]);
+        });
+    }
+};
+
+/// Elements of any format, or of a codebook.
+struct any_elements {
+    codebook book;
+
+    template <chance Chance, block_verb V, int N, class T>
+    __device__ void convert(const block_call<T>& c, const std::uint32_t (&random)[N],
+                            word_of<T> (&v)[N]) const {
+        if (!book.empty()) {
+            for (int j = 0; j < N; ++j) v[j] = of_book<V>(c, random[j], v[j]);
+            return;
+        }
+        const path way = V == block_verb::quantize ? c.element.path : c.element.encode_path;
+        any_path::with<T>(way, [&](auto p) {
+            path_elements<decltype(p)::value>{}.template convert<Chance, V>(c, random, v);
+        });
+    }
+
+private:
+    template <block_verb V, class T>
+    __device__ word_of<T> of_book(const block_call<T>& c, std::uint32_t random,
+                                  word_of<T> bits) const {
+        const bool is_nan = is_nan_word<T>(bits);
+        if (is_nan) return V == block_verb::quantize ? bits : c.element.nan_code;
+        const auto code = book.nearest(static_cast<double>(__builtin_bit_cast(T, bits)),
+                                       c.element_projection, random);
+        if constexpr (V == block_verb::encode) return static_cast<word_of<T>>(code);
+        else return __builtin_bit_cast(word_of<T>, static_cast<T>(book.values()[code]));
+    }
+};
+
+template <class T>
+struct block_scale {
+    word_of<T> ideal, total, factor;
+};
+
+/// N elements of one block: scaled, converted and, by quantize, scaled back.
+template <block_verb V, chance Chance, class Elements, int N, class T>
+__device__ void convert_elements(const block_call<T>& c, const Elements& elements,
+                                 const block_scale<T>& s, std::uint64_t index, word_of<T> (&v)[N]) {
+    using L = lanes<T>;
+    const auto scale_all = [&]<scaling S, bool Sticky>() {
+#pragma unroll
+        for (int j = 0; j < N; ++j) v[j] = lowp::detail::scaled<L, S, Sticky>(v[j], s.factor);
+    };
+    word_of<T> given[N];
+#pragma unroll
+    for (int j = 0; j < N; ++j) given[j] = v[j];
+    if (c.before == scaling::multiply && !c.is_sticky)
+        scale_all.template operator()<scaling::multiply, false>();
+    else if (c.before == scaling::multiply)
+        scale_all.template operator()<scaling::multiply, true>();
+    else if (!c.is_sticky) scale_all.template operator()<scaling::divide, false>();
+    else scale_all.template operator()<scaling::divide, true>();
+    if (c.zeros != zero_sign::kept) {
+        const word_of<T> zero = c.zeros == zero_sign::negative ? ~magnitude_bits<T> : 0;
+        for (int j = 0; j < N; ++j) v[j] = (v[j] & magnitude_bits<T>) == 0 ? zero : v[j];
+    }
+    std::uint32_t random[N] = {};
+    if constexpr (Chance == chance::random)
+        random_words(c.source, c.stream_offset, c.first_index + index, random);
+    elements.template convert<Chance, V>(c, random, v);
+    if constexpr (V == block_verb::quantize) {
+        const bool is_nan = is_nan_word<T>(s.total);
+#pragma unroll
+        for (int j = 0; j < N; ++j) v[j] = is_nan ? quiet_nan_bits<T> : L::product(v[j], s.total);
+        if (c.nan == nan_policy::block) return;
+            // A NaN that stays alone keeps its bits; the device's products would give another.
+#pragma unroll
+        for (int j = 0; j < N; ++j)
+            if (is_nan_word<T>(given[j]) && !is_nan) v[j] = given[j] | quiet_nan_bits<T>;
+    }
+}
+
+// ---- scales ---------------------------------------------------------------------------------------
+
+template <class T>
+__device__ lowp::detail::outer_pair<T> outer_scale_of(const block_call<T>& c, std::uint64_t block) {
+    if (c.outer_per == granularity::none) return {1, 1};
+    return c.lines[c.outer_per == granularity::row ? c.lines_of.line_of(block) : 0].pair;
+}
+
+/// The outer scale of each line, once its largest magnitude is known.
+template <class T>
+__global__ void outer_scales(const __grid_constant__ block_call<T> c) {
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    for (std::uint64_t line = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+         line < c.line_count; line += threads) {
+        lowp::detail::outer_pair<T> pair{c.outer_fixed, 1};
+        if (c.outer_given != nullptr)
+            pair.scale = static_cast<T>(c.outer_given[c.outer_count == 1 ? 0 : line]);
+        pair.inverse = T{1} / pair.scale;
+        if (c.outer_given == nullptr && !(c.outer_fixed > 0)) {
+            const T amax = __builtin_bit_cast(T, static_cast<word_of<T>>(c.lines[line].largest));
+            lowp::detail::with_integer_path(c.outer.format.path, [&](auto p) {
+                pair = lowp::detail::outer_of<lanes<T>, decltype(p)::value>(c.outer, amax);
+            });
+        }
+        c.lines[line].pair = pair;
+        if (c.outer_codes != nullptr) c.outer_codes[line] = static_cast<double>(pair.scale);
+    }
+}
+
+template <class T>
+__device__ std::uint32_t scale_random(const block_call<T>& c, std::uint64_t block) {
+    if (!is_stochastic(c.scale.rounding)) return 0;
+    random_source s = c.source;
+    if (c.stream_offset != nullptr) s.stream += *c.stream_offset;
+    s.stream ^= std::uint64_t{1} << 63;
+    return s(block);
+}
+
+/// f(mode, path) for the scale's conversion, quantize's or encode's; both agree on the integer paths.
+template <class T, class F>
+__device__ void with_scale_variant(const block_call<T>& c, F&& f) {
+    lowp::detail::with_rounding(c.scale.rounding, [&](auto mode) {
+        lowp::detail::with_integer_path(c.scale.path, [&](auto way) { f(mode, way); });
+    });
+}
+
+/// The statistic that the scale follows, NaN where the block is to become NaN.
+template <class T>
+__device__ T statistic_of(const block_call<T>& c, const block_content<T>& content) {
+    if (content.has_nan || content.has_inf) {
+        const bool nan_wins = content.becomes_nan(c.nan, c.infinity);
+        const bool is_lost = nan_wins ? !c.scale_has_nan : content.has_nan && !c.has_nan_code;
+        if (is_lost && c.failures != nullptr) atomicOr(c.failures, nan_without_code);
+        if (nan_wins) return __builtin_bit_cast(T, quiet_nan_bits<T>);
+        if (c.follows_amax && content.has_inf) return __builtin_bit_cast(T, infinity_bits<T>);
+    }
+    return c.follows_amax ? __builtin_bit_cast(T, content.largest) : c.fixed;
+}
+
+template <class T>
+__device__ block_scale<T> scale_of(const block_call<T>& c, std::uint64_t block,
+                                   const block_content<T>& content) {
+    using L = lanes<T>;
+    using word = word_of<T>;
+    const auto outer = outer_scale_of(c, block);
+    const bool is_te = c.rule.arithmetic == arithmetic::transformer_engine;
+    const word ideal =
+        lowp::detail::ideal_scale<L>(c.rule, __builtin_bit_cast(word, statistic_of(c, content)),
+                                     __builtin_bit_cast(word, is_te ? outer.inverse : outer.scale));
+    word scale = ideal;
+    if (!c.is_on_grid)
+        with_scale_variant(c, [&](auto mode, auto way) {
+            scale = lowp::detail::quantize_lanes<L, decltype(mode)::value, decltype(way)::value>(
+                c.scale, ideal, scale_random(c, block));
+        });
+    const auto total =
+        lowp::detail::total_of<L>(c.totals, scale, __builtin_bit_cast(word, outer.scale));
+    return {ideal, total.total, total.factor};
+}
+
+/// What encode writes once a block: the code of its scale.
+template <class T>
+__device__ void store_scale(const block_call<T>& c, std::uint64_t block, word_of<T> ideal) {
+    word_of<T> code[1] = {};
+    with_scale_variant(c, [&](auto mode, auto way) {
+        code[0] = lowp::detail::encode_lanes<lanes<T>, decltype(mode)::value, decltype(way)::value>(
+            c.scale, ideal, scale_random(c, block));
+    });
+    store_codes(c.scale_codes, c.scale_bytes, block, code);
+}
+
+/// Codes or values of N neighbours from element i on.
+template <carrier C, block_verb V, int N, class T>
+__device__ void store_elements(const block_call<T>& c, std::uint64_t i, const word_of<T> (&v)[N]) {
+    if constexpr (V == block_verb::quantize) {
+        store_values<C>(c.to, i, v);
+    } else {
+        if constexpr (N % 4 == 0)
+            if (c.is_dense && c.code_bits == 4) {  // two codes a byte, whole groups
+                std::uint32_t bytes[N / 2];
+#pragma unroll
+                for (int j = 0; j < N / 2; ++j)
+                    bytes[j] = static_cast<std::uint32_t>(v[2 * j] | v[2 * j + 1] << 4);
+                store_codes(c.to, 1, i / 2, bytes);
+                return;
+            }
+        store_codes(c.to, c.code_bytes, i, v);
+    }
+}
+
+}  // namespace lowp::cuda::detail
