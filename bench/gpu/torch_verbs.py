@@ -8,9 +8,11 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable
 
+# isort: off
+import torch  # before lowp: PyTorch 2.11 has crashed where another pybind11 module was there first
 import lowp
 import lowp.torch as lt
-import torch
+# isort: on
 
 COUNT = 2**28
 

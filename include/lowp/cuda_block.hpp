@@ -46,7 +46,7 @@ void quantize(const void* x, void* out, carrier c, const block_format& f, const 
 
 /// Codes, scales and outer scales of x, as lowp::encode. A NaN that neither scale nor element has a code
 /// for is told to options::failures, which must be there in formats where that can be. Packed codes of
-/// four bits need x on a boundary of 16 bytes.
+/// four bits need x and codes on boundaries of 16 bytes.
 void encode(const void* x, carrier c, const block_memory& to, const block_format& f,
             const block_layout& l, const block_options& o = {}, stream s = nullptr);
 

@@ -98,7 +98,7 @@ template <carrier C>
 void block_kernels<C>::decode(const block_call<T>& c, stream s) {
     const std::uint64_t n = c.layout.size();
     constexpr int N = block_step<C>;
-    const bool in_groups = is_aligned(c.from, 1, 8) && is_aligned(c.to, bytes_of(C), N);
+    const bool in_groups = is_aligned(c.from, 1, N) && is_aligned(c.to, bytes_of(C), N);
     const bool is_simple =
         c.book == nullptr && c.code_bytes == 1 && (c.code_bits == 4 || !c.is_dense);
     const block_layout& l = c.layout;

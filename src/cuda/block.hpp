@@ -84,7 +84,9 @@ struct block_kernels {
 
 /// Elements of a thread in kernels that move them in groups.
 template <carrier C>
-inline constexpr int block_step = C == carrier::float64 ? 4 : 8;
+inline constexpr int block_step = bytes_of(C) == 8   ? 4
+                                  : bytes_of(C) == 4 ? 8
+                                                     : 16;
 
 /// Whether blocks follow each other in memory, each a power of two of groups of at most a warp.
 template <carrier C>

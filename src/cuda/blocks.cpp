@@ -210,10 +210,10 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         call.to = p.loose > 0 ? loose : to.codes;
         call.is_dense = to.packing == packing::dense && bits < 8 && p.loose == 0;
         if (call.is_dense && (!detail::is_aligned(x, bytes_of(C), detail::block_step<C>) ||
-                              !detail::is_aligned(to.codes, 1, 8)))
+                              !detail::is_aligned(to.codes, 1, detail::block_step<C>)))
             fail("encode",
-                 "packed codes of 4 bits need x on a boundary of 16 bytes and codes on one "
-                 "of 8; copy x, or encode loose");
+                 "packed codes of 4 bits need x and codes on boundaries of 16 "
+                 "bytes; copy x, or encode loose");
         detail::block_kernels<C>::work(call, detail::block_verb::encode, s);
         if (p.loose > 0) detail::pack_lines(loose, l.count * l.rows, l.columns, bits, to.codes, s);
     });
