@@ -11,6 +11,8 @@ PYTHON ?= python3
 JOBS   ?= $(shell nproc)
 BUDGET ?= 240
 export JOBS
+# What nvcc compiles the tests for, where it is: the GPU at hand, else PTX alone, most quickly made.
+CUDA_ARCHITECTURES ?= $(if $(shell nvidia-smi -L 2> /dev/null),native,90-virtual)
 
 say = @printf '\n== %s\n'
 
@@ -122,7 +124,7 @@ run_tests = ctest --test-dir $(1) --output-on-failure --no-tests=error -j $(JOBS
 .PHONY: build-test test test-cpp test-python
 build-test: packages-test
 	$(say) "building the C++ tests"
-	@$(call build,build/test,-DLOWP_BUILD_TESTS=ON -DCMAKE_CUDA_ARCHITECTURES=90)
+	@$(call build,build/test,-DLOWP_BUILD_TESTS=ON -DCMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES))
 
 test-cpp: build-test  ## the C++ tests
 	$(say) "C++ tests"
@@ -168,18 +170,19 @@ sanitize-thread: packages-test  ## the C++ tests under the thread sanitizer
 clang: packages-test  ## the C++ tests compiled by clang
 	@cmake/debian-packages.sh clang
 	$(say) "the C++ tests compiled by clang"
-	@$(call build,build/clang,-DLOWP_BUILD_TESTS=ON -DLOWP_BUILD_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++)
+	@$(call build,build/clang,-DLOWP_BUILD_TESTS=ON -DLOWP_BUILD_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ \
+	    -DCMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES))
 	@$(call run_tests,build/clang)
 
 scalar: packages-test  ## the C++ tests without xsimd
 	$(say) "the C++ tests without xsimd"
-	@$(call build,build/scalar,-DLOWP_BUILD_TESTS=ON -DLOWP_USE_XSIMD=OFF)
+	@$(call build,build/scalar,-DLOWP_BUILD_TESTS=ON -DLOWP_USE_XSIMD=OFF -DLOWP_CUDA=OFF)
 	@$(call run_tests,build/scalar)
 
 neon: packages-test  ## the C++ tests compiled for 64-bit Arm, under qemu
 	@cmake/debian-packages.sh g++-aarch64-linux-gnu qemu-user
 	$(say) "the C++ tests for NEON, under qemu"
-	@$(call build,build/neon,-DLOWP_BUILD_TESTS=ON \
+	@$(call build,build/neon,-DLOWP_BUILD_TESTS=ON -DLOWP_CUDA=OFF \
 	    -DCMAKE_TOOLCHAIN_FILE=$(CURDIR)/cmake/aarch64-linux-gnu.cmake)
 	@$(call run_tests,build/neon)
 
