@@ -17,6 +17,16 @@ if(NOT LOWP_BOOST_INCLUDE_DIR)
                         "are with -DLOWP_BOOST_INCLUDE_DIR=<folder that has boost/>")
 endif()
 
+# Symbols of static libraries stay inside a module. Where the compiler takes libstdc++ from an archive,
+# its locale and stream variables would otherwise be those of every library loaded later, which may be
+# of another release: `import lowp` and then PyTorch crashed.
+include(CheckLinkerFlag)
+check_linker_flag(CXX "LINKER:--exclude-libs,ALL" LOWP_HAS_EXCLUDE_LIBS)
+function(lowp_python_module target)
+    lowp_private_flags(${target})
+    target_link_options(${target} PRIVATE $<$<BOOL:${LOWP_HAS_EXCLUDE_LIBS}>:LINKER:--exclude-libs,ALL>)
+endfunction()
+
 file(GLOB bindings CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/bindings/*.cpp)
 # NO_EXTRAS: no link-time optimisation; the work is done in lowp::dispatch, which has no need of it.
 pybind11_add_module(lowp_core MODULE NO_EXTRAS ${bindings})
@@ -24,14 +34,14 @@ set_target_properties(lowp_core PROPERTIES OUTPUT_NAME _core)
 target_link_libraries(lowp_core PRIVATE lowp_dispatch)
 target_include_directories(lowp_core SYSTEM PRIVATE ${LOWP_BOOST_INCLUDE_DIR})
 target_compile_definitions(lowp_core PRIVATE LOWP_VERSION="${PROJECT_VERSION}")
-lowp_private_flags(lowp_core)
+lowp_python_module(lowp_core)
 
 # lowp._cuda, beside it where lowp::cuda is built: the package does without.
 if(TARGET lowp_cuda)
     pybind11_add_module(lowp_cuda_python MODULE NO_EXTRAS ${PROJECT_SOURCE_DIR}/bindings/cuda/module.cpp)
     set_target_properties(lowp_cuda_python PROPERTIES OUTPUT_NAME _cuda)
     target_link_libraries(lowp_cuda_python PRIVATE lowp_cuda)
-    lowp_private_flags(lowp_cuda_python)
+    lowp_python_module(lowp_cuda_python)
     install(TARGETS lowp_cuda_python DESTINATION . COMPONENT python)
 endif()
 
