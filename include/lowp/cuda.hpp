@@ -128,4 +128,11 @@ void pack(const std::uint8_t* codes, std::size_t count, int bits, std::uint8_t* 
 void unpack(const std::uint8_t* bytes, int bits, std::uint8_t* codes, std::size_t count,
             stream s = nullptr);
 
+/// The same of `lines` lines of `count` codes each, every one closed up to whole bytes by itself, as a
+/// block tensor's dense codes are.
+void pack_lines(const std::uint8_t* codes, std::size_t lines, std::size_t count, int bits,
+                std::uint8_t* bytes, const options& o, stream s = nullptr);
+void unpack_lines(const std::uint8_t* bytes, std::size_t lines, std::size_t count, int bits,
+                  std::uint8_t* codes, stream s = nullptr);
+
 }  // namespace lowp::cuda

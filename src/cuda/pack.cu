@@ -41,8 +41,9 @@ enum class boundary : std::uint8_t { any, aligned };
 /// Lines of `count` codes, each closed up to whole bytes: a group of eight codes a thread and step.
 __global__ void __launch_bounds__(block_threads)
     pack_line_groups(const std::uint8_t* codes, std::uint64_t lines, std::uint64_t count, int bits,
-                     std::uint8_t* bytes) {
+                     std::uint8_t* bytes, std::uint32_t* failures) {
     const std::uint64_t groups = (count + 7) / 8;
+    const std::uint64_t unused = 0x0101010101010101U * (0xFFU >> bits << bits & 0xFFU);
     const std::uint64_t line_bytes = packed_size(count, bits);
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     for (std::uint64_t t = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; t < lines * groups;
@@ -52,8 +53,28 @@ __global__ void __launch_bounds__(block_threads)
         const std::uint64_t left = count - 8 * g;
         const int here = left < 8 ? static_cast<int>(left) : 8;
         const std::uint64_t w = load_bytes(codes + line * count + 8 * g, here);
-        store_bytes(lowp::detail::close_up(w, bits), bytes + line * line_bytes + bits * g,
+        if ((w & unused) != 0 && failures != nullptr) atomicOr(failures, code_too_wide);
+        store_bytes(lowp::detail::close_up(w & ~unused, bits), bytes + line * line_bytes + bits * g,
                     (here * bits + 7) / 8);
+    }
+}
+
+/// And back.
+__global__ void __launch_bounds__(block_threads)
+    unpack_line_groups(const std::uint8_t* bytes, std::uint64_t lines, std::uint64_t count,
+                       int bits, std::uint8_t* codes) {
+    const std::uint64_t groups = (count + 7) / 8;
+    const std::uint64_t line_bytes = packed_size(count, bits);
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    for (std::uint64_t t = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; t < lines * groups;
+         t += threads) {
+        const std::uint64_t line = t / groups;
+        const std::uint64_t g = t - line * groups;
+        const std::uint64_t left = count - 8 * g;
+        const int here = left < 8 ? static_cast<int>(left) : 8;
+        const std::uint64_t w =
+            load_bytes(bytes + line * line_bytes + bits * g, (here * bits + 7) / 8);
+        store_bytes(lowp::detail::spread(w, bits), codes + line * count + 8 * g, here);
     }
 }
 
@@ -116,7 +137,7 @@ void pack_lines(const std::uint8_t* codes, std::size_t lines, std::size_t count,
                 std::uint8_t* bytes, stream s) {
     const unsigned blocks = blocks_for(lines * ((count + 7) / 8));
     launch(&pack_line_groups, blocks, s, codes, std::uint64_t{lines}, std::uint64_t{count}, bits,
-           bytes);
+           bytes, static_cast<std::uint32_t*>(nullptr));
 }
 
 }  // namespace detail
@@ -151,6 +172,25 @@ void unpack(const std::uint8_t* bytes, int bits, std::uint8_t* codes, std::size_
             detail::launch(&detail::unpack_groups<b(), boundary::any>, blocks, s, bytes, codes,
                            std::uint64_t{count});
     });
+}
+
+void pack_lines(const std::uint8_t* codes, std::size_t lines, std::size_t count, int bits,
+                std::uint8_t* bytes, const options& o, stream s) {
+    detail::check_packing("pack_lines", bits, codes, bytes, lines * count);
+    if (bits < 8 && o.failures == nullptr)
+        throw std::invalid_argument(
+            "lowp::cuda::pack_lines: say where to report codes of more bits (options::failures)");
+    const unsigned blocks = detail::blocks_for(lines * ((count + 7) / 8));
+    detail::launch(&detail::pack_line_groups, blocks, s, codes, std::uint64_t{lines},
+                   std::uint64_t{count}, bits, bytes, o.failures);
+}
+
+void unpack_lines(const std::uint8_t* bytes, std::size_t lines, std::size_t count, int bits,
+                  std::uint8_t* codes, stream s) {
+    detail::check_packing("unpack_lines", bits, codes, bytes, lines * count);
+    const unsigned blocks = detail::blocks_for(lines * ((count + 7) / 8));
+    detail::launch(&detail::unpack_line_groups, blocks, s, bytes, std::uint64_t{lines},
+                   std::uint64_t{count}, bits, codes);
 }
 
 }  // namespace lowp::cuda
