@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from lowp.torch import _state
+from lowp.torch import _pairs, _state
 from lowp.torch._state import LayerState, cast, cast_pair, clip_scale, mask_saturated
 from lowp.torch.recipe import Hadamard, KSort, Smooth
 
@@ -213,7 +213,11 @@ def linear(
     x, w, bias = autocast(x, w, bias)
     if bias is not None:
         bias = cast_pair(bias, "bias", "", s, calls)
-    y: torch.Tensor = _Linear.apply(x, w, bias, s, calls)
+    y: torch.Tensor
+    if _pairs.pays(x, s):
+        y = _pairs.linear(x, w, bias, s, calls)
+    else:
+        y = _Linear.apply(x, w, bias, s, calls)
     return cast_pair(y, "output", "", s, calls)
 
 

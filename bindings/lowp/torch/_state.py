@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from lowp.torch._ops import parse
+from lowp.torch._pairing import has_pairs, is_its_own_turned
 from lowp.torch.recipe import QUANTIZED, Delayed, Hadamard, Layer, Quantizer
 
 __all__ = ["LayerState", "cast", "cast_pair"]
@@ -66,6 +67,8 @@ class LayerState(torch.nn.Module):
         self.seed = seed
         self.rank = rank
         self.observers: list[Observer] = []
+        self.has_pairs = has_pairs(layer)
+        self.w_is_its_own_turned = is_its_own_turned(layer)
         if layer.draws:
             self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         else:

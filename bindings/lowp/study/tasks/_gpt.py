@@ -16,13 +16,14 @@ __all__ = ["GPT", "SIZES", "Block", "Size", "batch", "corpus"]
 
 @dataclass(frozen=True)
 class Size:
-    """Width, layers, heads and context of a model, and the sequences of a batch."""
+    """Width, layers, heads and context of a model, the sequences of a batch, and its tokens."""
 
     width: int
     layers: int
     heads: int
     context: int = 128
     batch: int = 16
+    vocabulary: int = 256
 
 
 SIZES = {"tiny": Size(96, 3, 3), "small": Size(192, 4, 6)}
@@ -51,30 +52,30 @@ class Block(nn.Module):
 
 
 class GPT(nn.Module):
-    """A decoder over bytes."""
+    """A decoder over bytes, or other tokens."""
 
     def __init__(self, size: Size) -> None:
         super().__init__()
-        self.embed = nn.Embedding(256, size.width)
+        self.embed = nn.Embedding(size.vocabulary, size.width)
         self.position = nn.Parameter(torch.zeros(size.context, size.width))
         self.blocks = nn.ModuleList(Block(size) for _ in range(size.layers))
         self.norm = nn.LayerNorm(size.width)
-        self.lm_head = nn.Linear(size.width, 256, bias=False)
+        self.lm_head = nn.Linear(size.width, size.vocabulary, bias=False)
         for module in self.modules():
             if isinstance(module, (nn.Linear, nn.Embedding)):
                 nn.init.normal_(module.weight, std=0.02)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
-        """Logits of the next byte. ids: (batch, length), length at most the context."""
+        """Logits of the next token. ids: (batch, length), length at most the context."""
         x = self.embed(ids) + self.position[: ids.shape[1]]
         for block in self.blocks:
             x = block(x)
         return self.lm_head(self.norm(x))
 
     def loss(self, ids: torch.Tensor) -> torch.Tensor:
-        """Mean nats a byte; ids: (batch, context + 1)."""
-        logits = self(ids[:, :-1])
-        return F.cross_entropy(logits.reshape(-1, 256), ids[:, 1:].reshape(-1))
+        """Mean nats a token; ids: (batch, context + 1)."""
+        logits = self(ids[:, :-1]).flatten(0, 1)
+        return F.cross_entropy(logits, ids[:, 1:].reshape(-1))
 
 
 @cache
