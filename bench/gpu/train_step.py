@@ -8,8 +8,10 @@ compile at the same time; then they are timed in turn, alone, several rounds.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import statistics
 import time
+from itertools import pairwise
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -75,7 +77,7 @@ def times(training: Training, count: int) -> list[float]:
         training.step()
         event.record()
     torch.cuda.synchronize()
-    return [a.elapsed_time(b) for a, b in zip(events, events[1:], strict=False)]
+    return [a.elapsed_time(b) for a, b in pairwise(events)]
 
 
 def host_milliseconds(training: Training, count: int) -> float:
@@ -166,12 +168,10 @@ def main() -> None:
         workers[-1].start()
         other.close()
     facts = {}
-    for name in list(links):
-        try:
-            facts[name] = links[name].recv()
-        except EOFError:
-            print(f"{name}: failed")
-            del links[name]
+    for name, link in links.items():
+        with contextlib.suppress(EOFError):  # it failed, and has said why
+            facts[name] = link.recv()
+    links = {name: links[name] for name in facts}
     hosts = {}
     for name, link in links.items():
         link.send("host")

@@ -298,43 +298,6 @@ LIBRARY.impl("saturated", _saturated, "CompositeExplicitAutograd")
 torch.library.register_fake("lowp::saturated", _saturated_fake)
 
 
-# ---- delayed scaling -----------------------------------------------------------------------------
-
-LIBRARY.define(
-    "delayed_quantize(Tensor x, Tensor(a!) history, Tensor(b!) scale, str format, "
-    "Tensor? calls=None, *, int margin=0, str take='max', bool observe=True, str? rounding=None, "
-    "int? random_bits=None, SymInt seed=0, SymInt stream=0) -> Tensor"
-)
-
-
-def _delayed_quantize(
-    x: torch.Tensor,
-    history: torch.Tensor,
-    scale: torch.Tensor,
-    format: str,
-    calls: torch.Tensor | None = None,
-    *,
-    margin: int = 0,
-    take: str = "max",
-    observe: bool = True,
-    **options: Any,
-) -> torch.Tensor:
-    """x on the format's grid times the scale that past steps left; then its amax joins them."""
-    block = parse(format)
-    state = lowp.DelayedScaling(block.element.max, len(history), margin, take)
-    state.restore(history.cpu().numpy(), float(scale))
-    y = torch.ops.lowp.quantize(x, block.replace(rule=state.scale).name, -1, calls, **options)
-    if observe:
-        state.observe(float(x.abs().amax()) if x.numel() else 0.0)
-        history.copy_(torch.from_numpy(state.history))
-        scale.fill_(state.scale)
-    return y
-
-
-LIBRARY.impl("delayed_quantize", _delayed_quantize, "CompositeExplicitAutograd")
-torch.library.register_fake("lowp::delayed_quantize", lambda x, *_, **__: torch.empty_like(x))
-
-
 # ---- hadamard ------------------------------------------------------------------------------------
 
 LIBRARY.define(

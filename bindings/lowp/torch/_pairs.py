@@ -1,9 +1,9 @@
 """Both operands that a layer makes of one matrix, by one operator that reads it once.
 
-x goes to the forward product along its rows and to the weight gradient's along its columns; w and dy
-are in two products, too. Where nothing has to be seen in between, the operands for the backward pass
-are made with those of the forward pass, and the original tensors need not be kept. The bits are those
-of single casts.
+x goes to the forward product along its rows and to the weight gradient's along its columns; w and
+dy are in two products, too. Where nothing has to be seen in between, the operands for the backward
+pass are made with those of the forward pass, and the original tensors need not be kept. The bits
+are those of single casts.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _ops.LIBRARY.define(
 )
 
 
-def _along(x: torch.Tensor, format: str, axis: int, calls: Any, **source: int) -> torch.Tensor:
+def _along(x: torch.Tensor, format: str, axis: int, calls: Any, **source: Any) -> torch.Tensor:
     """x along an axis; tiles with the axis that is summed over last."""
     if axis == 0 and isinstance(_ops.parse(format).shape, tuple):
         return _ops._quantize(x.t(), format, -1, calls, **source).t()
@@ -105,7 +105,7 @@ def pays(x: torch.Tensor, s: LayerState) -> bool:
 
 
 def _both(
-    x: torch.Tensor, roles: tuple[str, str], s: LayerState, calls: Any, turn: Hadamard | None
+    x: torch.Tensor, roles: tuple[str, str], s: LayerState, calls: Any, turn: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """x in the formats of two roles: along its rows, and along its columns after the transform."""
     rows, columns = (getattr(s.layer, role).format for role in roles)
@@ -170,7 +170,7 @@ class _Linear(torch.autograd.Function):
         return da, db, None, None, dbias, None, None, None
 
 
-def _turned(x: torch.Tensor, turn: Hadamard, s: LayerState, calls: Any) -> torch.Tensor:
+def _turned(x: torch.Tensor, turn: Any, s: LayerState, calls: Any) -> torch.Tensor:
     source = _state.hadamard_source(s, "wgrad", turn)
     fresh = calls if turn.signs == "fresh" else None
     y: torch.Tensor = torch.ops.lowp.hadamard(x, turn.size, 0, fresh, **source)
@@ -188,7 +188,9 @@ def linear(
         a, x_columns = _both(rows, ("x", "wgrad_x"), s, calls, s.layer.wgrad_transform)
     else:
         a = cast(rows, "x", -1, s, calls)
-    takes_b = needs_x and s.w_is_its_own_turned  # as one argument: compilers refuse one tensor twice
+    takes_b = (
+        needs_x and s.w_is_its_own_turned
+    )  # as one argument: compilers refuse one tensor twice
     if needs_x and not takes_b:
         b, w_columns = _both(w, ("w", "dgrad_w"), s, calls, None)
     else:

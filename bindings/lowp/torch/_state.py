@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from lowp.torch import _delayed  # noqa: F401 - defines an operator
 from lowp.torch._ops import parse
 from lowp.torch._pairing import has_pairs, is_its_own_turned
 from lowp.torch.recipe import QUANTIZED, Delayed, Hadamard, Layer, Quantizer

@@ -1,0 +1,108 @@
+"""Delayed scaling: the operator of a cast whose scale past steps left.
+
+On a device nothing waits for it, and graphs may be captured: the steps of lowp.DelayedScaling
+(include/lowp/scale.hpp) and of a block of the whole tensor with a fixed scale are tensor operations
+there, around the kernel of the element's format.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+import lowp
+from lowp.torch import _ops
+
+_ops.LIBRARY.define(
+    "delayed_quantize(Tensor x, Tensor(a!) history, Tensor(b!) scale, str format, "
+    "Tensor? calls=None, *, int margin=0, str take='max', bool observe=True, str? rounding=None, "
+    "int? random_bits=None, SymInt seed=0, SymInt stream=0) -> Tensor"
+)
+
+#: Modes that ask whether anything was cut off, which x / scale may have lost: the host's work.
+_LOOKS_FOR_ANYTHING = (
+    "toward_positive",
+    "toward_negative",
+    "away_from_zero",
+    "to_odd",
+    "stochastic_equal",
+)
+
+
+def _delayed_quantize(
+    x: torch.Tensor,
+    history: torch.Tensor,
+    scale: torch.Tensor,
+    format: str,
+    calls: torch.Tensor | None = None,
+    *,
+    margin: int = 0,
+    take: str = "max",
+    observe: bool = True,
+    **options: Any,
+) -> torch.Tensor:
+    """x on the format's grid times the scale that past steps left; then its amax joins them."""
+    block = _ops.parse(format)
+    if x.device.type != "cpu" and options.get("rounding") not in _LOOKS_FOR_ANYTHING:
+        amax = _amax(x)
+        y = _on_grid(x, scale, amax, block.element, calls, options)
+        if observe:
+            _observe(history, scale, amax, block.element.max, margin, take)
+        return y
+    state = lowp.DelayedScaling(block.element.max, len(history), margin, take)
+    state.restore(history.cpu().numpy(), float(scale))
+    y = torch.ops.lowp.quantize(x, block.replace(rule=state.scale).name, -1, calls, **options)
+    if observe:
+        state.observe(float(x.abs().amax()) if x.numel() else 0.0)
+        history.copy_(torch.from_numpy(state.history))
+        scale.fill_(state.scale)
+    return y
+
+
+# ---- on a device ---------------------------------------------------------------------------------
+
+
+def _amax(x: torch.Tensor) -> torch.Tensor:
+    """The largest magnitude, float32; NaN where there is one."""
+    return (x.abs().amax() if x.numel() else x.new_zeros(())).float()
+
+
+def _on_grid(
+    x: torch.Tensor,
+    scale: torch.Tensor,
+    amax: torch.Tensor,
+    element: lowp.Format,
+    calls: torch.Tensor | None,
+    options: dict[str, Any],
+) -> torch.Tensor:
+    """x on the element's grid times the scale; all NaN where amax is NaN or infinite."""
+    wide = x if x.dtype == torch.float64 else x.float()
+    factor = scale.to(wide.dtype)
+    y = torch.ops.lowp.quantize(
+        wide / factor, element.name, -1, calls, saturation="finite", **options
+    )
+    return torch.where(amax.isfinite(), y * factor, torch.nan).to(x.dtype)
+
+
+def _observe(
+    history: torch.Tensor,
+    scale: torch.Tensor,
+    amax: torch.Tensor,
+    largest: float,
+    margin: int,
+    take: str,
+) -> None:
+    """lowp.DelayedScaling.observe of buffers, in place. largest: the element's."""
+    history.copy_(torch.cat([amax.reshape(1), history[:-1]]))
+    chosen = history.amax() if take == "max" else amax
+    # A divisor that is a tensor: of Python's numbers a GPU takes the rounded reciprocal.
+    divisor = torch.full((), largest, dtype=torch.float64, device=scale.device)
+    fitting = (chosen.double() / divisor).float().double() * 2.0**margin
+    limits = torch.finfo(torch.float32)
+    fitting = fitting.clamp(limits.tiny, limits.max).float()
+    scale.copy_(torch.where((chosen > 0) & chosen.isfinite(), fitting, scale))
+
+
+_ops.LIBRARY.impl("delayed_quantize", _delayed_quantize, "CompositeExplicitAutograd")
+torch.library.register_fake("lowp::delayed_quantize", lambda x, *_, **__: torch.empty_like(x))
