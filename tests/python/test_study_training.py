@@ -224,7 +224,8 @@ def test_every_option_reaches_the_run() -> None:
     assert len({plain.metrics["loss"], *losses}) == 1 + len(options)
     contexts = [short("gpt", context=n).metrics["loss"] for n in (8, 16)]
     assert contexts[0] != contexts[1]
-    named = {"model", "context", *base}.union(*options)
+    on_a_gpu = {"device", "precision", "compiled"}  # test_study_gpu.py
+    named = {"model", "context", *base, *on_a_gpu}.union(*options)
     assert named == parameters_of(training).keys()
 
 

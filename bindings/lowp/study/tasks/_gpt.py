@@ -79,10 +79,15 @@ class GPT(nn.Module):
 
 
 @cache
-def corpus() -> tuple[torch.Tensor, torch.Tensor]:
-    """Bytes to train on, and every tenth file's to test on: uint8, of this Python's sources."""
+def corpus(*, whole: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
+    """Bytes to train on, and every tenth file's to test on: uint8, of this Python's sources.
+
+    whole: packages and the library's own tests, too, without what is installed beside it.
+    """
     folder = Path(sysconfig.get_paths()["stdlib"])
-    files = sorted(path for path in folder.glob("*.py") if path.is_file())
+    beside = {"site-packages", "dist-packages"}
+    found = folder.rglob("*.py") if whole else folder.glob("*.py")
+    files = sorted(path for path in found if path.is_file() and beside.isdisjoint(path.parts))
     texts = [path.read_bytes() for path in files]
     parts = (
         b"".join(t for i, t in enumerate(texts) if (i % 10 == 0) is held) for held in (False, True)
@@ -95,4 +100,4 @@ def batch(data: torch.Tensor, size: Size, seed: int) -> torch.Tensor:
     """Sequences from random places: int64, (batch, context + 1), a function of the seed."""
     generator = torch.Generator().manual_seed(seed)
     starts = torch.randint(len(data) - size.context - 1, (size.batch,), generator=generator)
-    return torch.stack([data[i : i + size.context + 1] for i in starts.tolist()]).long()
+    return data[starts[:, None] + torch.arange(size.context + 1)].long()

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 import lowp.torch as lt
 from lowp.study.tasks._models import Problem
 
-__all__ = ["Options", "run"]
+__all__ = ["Options", "judged", "run"]
 
 
 @dataclass(frozen=True)
@@ -64,10 +64,15 @@ def run(
     problem.model.eval()
     with torch.no_grad():
         found = problem.judge()
-    is_finite = math.isfinite(losses[-1]) and math.isfinite(found["loss"])
+    return np.array(losses), judged(losses[-1], found)
+
+
+def judged(last: float, found: dict[str, float]) -> dict[str, float]:
+    """What the problem is judged by after a last loss, and whether the run diverged."""
+    is_finite = math.isfinite(last) and math.isfinite(found["loss"])
     if not is_finite:
         found = dict.fromkeys(found, math.nan) | {"loss": math.inf}
-    return np.array(losses), found | {"diverged": float(not is_finite)}
+    return found | {"diverged": float(not is_finite)}
 
 
 def _optimizer(model: torch.nn.Module, recipe: lt.Recipe, options: Options) -> Any:

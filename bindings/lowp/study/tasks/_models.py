@@ -50,6 +50,7 @@ SIZES = {
     "digits_cnn": Sizes(16, 2, 64, 2e-3),
     "gpt": Sizes(96, 3, 16, 2e-3, 128),
     "gpt_small": Sizes(192, 4, 16, 2e-3, 128),
+    "gpt_25m": Sizes(512, 8, 64, 1e-3, 256),
 }
 
 
@@ -60,6 +61,8 @@ class Problem:
     model: nn.Module
     loss: Callable[[int], torch.Tensor]
     judge: Callable[[], dict[str, float]]
+    #: Of text: the tokens of a step, which the model's own `loss` takes, in the host's memory.
+    tokens: Callable[[int], torch.Tensor] | None = None
 
 
 def problem(name: str, sizes: Sizes, seed: int) -> Problem:
@@ -72,7 +75,7 @@ def problem(name: str, sizes: Sizes, seed: int) -> Problem:
             return _digits(_mlp(64, sizes, 10), sizes, seed)
         if name == "digits_cnn":
             return _digits(_cnn(sizes), sizes, seed)
-        return _text(sizes, seed)
+        return _text(sizes, seed, whole=name == "gpt_25m")
 
 
 def body_parameters(model: nn.Module) -> int:
@@ -203,21 +206,25 @@ def _digits(model: nn.Module, sizes: Sizes, seed: int) -> Problem:
 _HELD = 16
 
 
-def _text(sizes: Sizes, seed: int) -> Problem:
+def _text(sizes: Sizes, seed: int, *, whole: bool) -> Problem:
     """A decoder over the bytes of the standard library; the loss is in nats a byte."""
     heads = max(1, sizes.width // 32)
     if sizes.width % heads:
         raise ValueError(f"gpt: width must be a multiple of 32, or below 64; got {sizes.width}")
     size = _gpt.Size(sizes.width, sizes.layers, heads, sizes.context, sizes.batch)
-    train, test = _gpt.corpus()
+    train, test = _gpt.corpus(whole=whole)
     model = _gpt.GPT(size)
     held = replace(size, batch=2048 // size.context or 1)
 
+    def tokens(step: int) -> torch.Tensor:
+        return _gpt.batch(train, size, number_of(seed, step))
+
     def loss(step: int) -> torch.Tensor:
-        return model.loss(_gpt.batch(train, size, number_of(seed, step)))
+        return model.loss(tokens(step))
 
     def judge() -> dict[str, float]:
-        losses = [model.loss(_gpt.batch(test, held, 10**9 + i)) for i in range(_HELD)]
+        batches = (_gpt.batch(test, held, 10**9 + i) for i in range(_HELD))
+        losses = [model.loss(batch.to(model.position.device)) for batch in batches]
         return {"loss": float(torch.stack(losses).mean())}
 
-    return Problem(model, loss, judge)
+    return Problem(model, loss, judge, tokens)

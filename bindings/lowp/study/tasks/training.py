@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -20,7 +20,7 @@ __all__ = ["training"]
 
 def training(
     *,
-    model: Literal["regression", "digits", "digits_cnn", "gpt", "gpt_small"] = "digits",
+    model: Literal["regression", "digits", "digits_cnn", "gpt", "gpt_small", "gpt_25m"] = "digits",
     recipe: RecipeName = "float32",
     mask: FormatOrNone = "none",
     x: FormatOrNone = "none",
@@ -50,16 +50,20 @@ def training(
     layers: int = 0,
     batch: int = 0,
     context: int = 0,
+    device: Literal["cpu", "cuda"] = "cpu",
+    precision: Literal["float32", "bfloat16"] = "float32",
+    compiled: bool = False,
     seed: int = 0,
 ) -> Result:
-    """Loss of a model after training in the formats of a recipe, on one thread of the CPU.
+    """Loss of a model after training in the formats of a recipe, on one thread of the CPU or a GPU.
 
     "none", "default" and 0 leave what the recipe, the format's name or the model says; an option of
     what is not there changes nothing, so that float32 can be one value of an axis.
 
     model: "regression" (a ReLU network learns another of its shape; least loss 0), "digits" (an MLP
-    on scikit-learn's digits), "digits_cnn", "gpt" and "gpt_small" (decoders over the bytes of the
-    Python library's sources, so losses are comparable under one version of Python). width (of the
+    on scikit-learn's digits), "digits_cnn", "gpt", "gpt_small" and "gpt_25m" (decoders over the
+    bytes of the Python library's sources, the last with its packages and tests, so losses are
+    comparable under one version of Python). width (of the
     CNN: channels), layers (hidden ones), batch, context (bytes of a sequence): its sizes.
 
     recipe: what `lowp.torch.recipes.get` takes, "float32", or a recipe's file. mask: a format
@@ -77,7 +81,11 @@ def training(
 
     steps: of the optimizer (AdamW with betas 0.9 and 0.95, or SGD with momentum 0.9), under a
     warm-up of a fifth of them, at most 50, and half a cosine down to a tenth of learning_rate.
-    clip_norm: of all gradients; 0 is none. seed: of weights, batches and the recipe's random bits.
+    clip_norm: of all gradients; 0 is none. device: "cuda" trains the models of text on a GPU, where
+    runs can stop and go on (see docs/study.md) and differ in last digits from kind to kind.
+    precision: of products and what is between them there, as torch.autocast has it; weights stay
+    float32. compiled: by torch.compile there. seed: of weights, batches and the recipe's random
+    bits.
 
     Metrics: loss (held-out data), train_loss (mean of the last 5 % of the steps), accuracy (of
     digits, held-out), diverged (1 where a loss was not finite: the run ends there, losses are then
@@ -111,9 +119,25 @@ def training(
         width=width, layers=layers, batch=batch, context=context, learning_rate=learning_rate
     )
     options = _loop.Options(steps, sizes.learning_rate, optimizer, weight_decay, clip_norm)
+    chosen = plan.replace(layer=layer)
+    if device == "cpu" and (precision != "float32" or compiled):
+        raise ValueError("precision and compiled are for device 'cuda'")
     with _threads.one_thread():
         found = _models.problem(model, sizes, seed)
-        losses, metrics = _loop.run(found, plan.replace(layer=layer), options)
+        if device == "cpu":
+            losses, metrics = _loop.run(found, chosen, options)
+        else:
+            from lowp.study.tasks import _gpu
+
+            depends: dict[str, Any] = {
+                "model": model,
+                "sizes": sizes,
+                "options": options,
+                "seed": seed,
+            }
+            depends |= {"recipe": chosen.to_json(), "precision": precision, "compiled": compiled}
+            setting = _gpu.Setting(depends, precision=precision, compiled=compiled)
+            losses, metrics = _gpu.run(found, chosen, options, setting)
     done = len(losses)
     metrics |= {
         "train_loss": float(np.mean(losses[-max(1, steps // 20) :])),
