@@ -1,4 +1,4 @@
-"""What processes of a DistributedDataParallel training do in tests: on CPUs by gloo, on GPUs by NCCL."""
+"""What processes of a DistributedDataParallel training do in tests: by gloo, or NCCL on GPUs."""
 
 from __future__ import annotations
 

@@ -92,16 +92,18 @@ torch.library.register_autograd("lowp::quantize_both", _backward, setup_context=
 # ---- the layer -----------------------------------------------------------------------------------
 
 
-def pays(x: torch.Tensor, s: LayerState) -> bool:
-    """Whether a layer makes its operands so: on a device, whose time goes with the bytes moved,
-    where nobody looks on and nothing has to be filled up.
-    """
+def fits(x: torch.Tensor, s: LayerState) -> bool:
+    """Whether nobody looks on, and nothing has to be filled up."""
     seen = not torch.compiler.is_compiling() and bool(s.observers)
     turn = s.layer.wgrad_transform
     size = turn.size if isinstance(turn, Hadamard) else 1
-    count = x.shape[:-1].numel()
-    fits = x.numel() > 0 and count % size == 0
-    return s.has_pairs and x.is_cuda and not seen and fits
+    has_whole_runs = x.numel() > 0 and x.shape[:-1].numel() % size == 0
+    return s.has_pairs and not seen and has_whole_runs
+
+
+def pays(x: torch.Tensor, s: LayerState) -> bool:
+    """Whether a layer makes its operands so: on a device, whose time goes with the bytes moved."""
+    return x.is_cuda and fits(x, s)
 
 
 def _both(

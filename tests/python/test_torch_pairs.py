@@ -1,0 +1,173 @@
+"""Operands made two at a time, as on a GPU: the bits of single casts, and their derivatives."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+
+import lowp.torch as lt  # noqa: E402
+from lowp.torch import _delayed, _ops, _pairing, _pairs, recipes  # noqa: E402
+
+Tensor = Any
+DOWN = "nvfp4/rounding=stochastic_a"
+RECIPES = {
+    "mxfp8": recipes.mxfp8(seed=1),
+    "nvfp4": recipes.nvfp4(bfloat16=(), seed=1),
+    "fresh signs": lt.Recipe(
+        lt.Layer.of("nvfp4", "nvfp4_16x16", DOWN, wgrad_transform=lt.Hadamard(16, "fresh")), seed=1
+    ),
+    "tiles": lt.Recipe(lt.Layer.of("deepseek_1x128", "deepseek_128x128", "deepseek_1x128")),
+    "accumulator": lt.Recipe(lt.Layer.of("mxfp4", "mxfp4", "mxfp4", accumulator="bfloat16")),
+}
+DEVICES = ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no GPU that PyTorch can use"
+))]  # fmt: skip
+
+
+@pytest.fixture
+def pairs(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """A switch: pairs on every device, or on none."""
+
+    def switch(on: str) -> None:
+        monkeypatch.setattr(_pairs, "pays", lambda x, s: on == "on" and _pairs.fits(x, s))
+
+    return switch
+
+
+def train(
+    recipe: lt.Recipe, device: str, *, second: bool = False, frozen: str = "", rows: int = 64
+) -> list[Tensor]:
+    """Outputs and derivatives of two calls."""
+    torch.manual_seed(0)
+    model = torch.nn.Sequential(
+        torch.nn.Linear(64, 128), torch.nn.GELU(), torch.nn.Linear(128, 48, bias=False)
+    )
+    lt.convert(model, recipe)
+    model.to(device)
+    x = torch.randn(2, rows // 2, 64).to(device).requires_grad_(frozen != "x")
+    model.requires_grad_(frozen != "w")
+    found = []
+    for _ in range(2):
+        y = model(x)
+        loss = y.square().sum()
+        if second:
+            (g,) = torch.autograd.grad(loss, x, create_graph=True)
+            loss = loss + g.square().sum()
+        loss.backward()
+        found += [y.detach(), *(t.grad for t in (x, *model.parameters()) if t.grad is not None)]
+        for t in (x, *model.parameters()):
+            t.grad = None
+    return found
+
+
+def equal(a: list[Tensor], b: list[Tensor]) -> bool:
+    return len(a) == len(b) and all(map(torch.equal, a, b))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("frozen", ["", "x", "w"])
+@pytest.mark.parametrize("name", RECIPES)
+def test_pairs_have_the_bits_of_single_casts(
+    name: str, frozen: str, device: str, pairs: Any
+) -> None:
+    pairs("off")
+    alone = train(RECIPES[name], device, frozen=frozen)
+    pairs("on")
+    assert equal(train(RECIPES[name], device, frozen=frozen), alone)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("name", [name for name in RECIPES if name != "accumulator"])
+def test_second_derivatives_pass_through_pairs(name: str, device: str, pairs: Any) -> None:
+    pairs("off")
+    alone = train(RECIPES[name], device, second=True)
+    pairs("on")
+    assert equal(train(RECIPES[name], device, second=True), alone)
+
+
+def test_rows_that_a_transform_has_to_fill_up_go_one_by_one(pairs: Any) -> None:
+    pairs("off")
+    alone = train(RECIPES["nvfp4"], "cpu", rows=36)
+    pairs("on")
+    assert equal(train(RECIPES["nvfp4"], "cpu", rows=36), alone)
+
+
+def test_no_operand_is_made_that_no_derivative_needs(
+    pairs: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pairs("on")
+    model = torch.nn.Linear(64, 64)
+    lt.convert(model, RECIPES["mxfp8"])
+    made: list[str] = []
+    real = _pairs._both
+    monkeypatch.setattr(
+        _pairs, "_both", lambda x, roles, *rest: (made.extend(roles), real(x, roles, *rest))[1]
+    )
+    x = torch.randn(32, 64)
+    with torch.no_grad():
+        model(x)
+    assert not made
+    model(x)
+    assert made == ["x", "wgrad_x"]
+
+
+def test_square_tiles_by_largest_magnitudes_serve_both_products_of_a_weight() -> None:
+    of = lt.Layer.of
+    assert _pairing.is_its_own_turned(of("nvfp4", "nvfp4_16x16", DOWN))
+    for w in ("nvfp4", "nvfp4_16x16/rounding=stochastic_a", "mxfp4", "float8_e4m3fn"):
+        assert not _pairing.is_its_own_turned(of("nvfp4", w, DOWN))
+    assert not _pairing.is_its_own_turned(of("nvfp4", "nvfp4_16x16", DOWN, dgrad_w="nvfp4"))
+
+
+@pytest.mark.parametrize("name", ["nvfp4_16x16", "deepseek_128x128", "mxfp4"])
+def test_both_ways_are_quantize_along_either_axis(name: str) -> None:
+    x = torch.randn(48, 80)
+    rows, columns = torch.ops.lowp.quantize_both(x, name, name, rows_seed=1, columns_stream=2)
+    assert torch.equal(rows, lt.quantize(x, name))
+    assert torch.equal(columns, lt.quantize(x.t(), name).t())
+
+
+def test_layers_of_other_rules_keep_to_single_casts() -> None:
+    of = lt.Layer.of
+    assert _pairing.has_pairs(of("mxfp8_e4m3", "mxfp8_e4m3", "mxfp8_e4m3"))
+    clipped = lt.Quantizer("mxfp4", gradient="clipped")
+    for layer in (
+        of("float8_e4m3fn", "mxfp4", "mxfp4"),
+        of(None, "mxfp4", "mxfp4"),
+        of(clipped, "mxfp4", "mxfp4"),
+        of("mxfp4", "mxfp4", "mxfp4", transform=lt.Hadamard(16)),
+        of("mxfp4", "mxfp4", "mxfp4", wgrad_transform=lt.Smooth()),
+        of("mxfp4", "mxfp4", "mxfp4", backward_from="forward"),
+    ):
+        assert not _pairing.has_pairs(layer)
+
+
+# ---- delayed scales ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("take", ["max", "most_recent"])
+@pytest.mark.parametrize("margin", [0, -3, 60])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rounding", [None, "stochastic_a"])
+def test_delayed_scales_in_tensor_operations_are_the_hosts(
+    rounding: str | None, dtype: torch.dtype, margin: int, take: str
+) -> None:
+    block = _ops.parse("float8_e4m3fn/tensor/float32/amax")
+    options: dict[str, Any] = {"rounding": rounding, "random_bits": None, "seed": 5, "stream": 9}
+    here, there = ((torch.zeros(3), torch.ones(())) for _ in range(2))
+    for step in range(6):
+        x = (torch.randn(7, 33, dtype=torch.float64) * 10 ** (step - 3)).to(dtype)
+        x[0, 0] = {3: torch.inf, 4: torch.nan}.get(step, 0)
+        x = x * 0 if step == 5 else x
+        want = torch.ops.lowp.delayed_quantize(
+            x, *here, block.name, margin=margin, take=take, **options
+        )
+        amax = _delayed._amax(x)
+        got = _delayed._on_grid(x, there[1], amax, block.element, None, options)
+        _delayed._observe(*there, amax, block.element.max, margin, take)
+        assert torch.equal(got.nan_to_num(7), want.nan_to_num(7))
+        assert torch.equal(there[1], here[1])
+        assert torch.equal(there[0].nan_to_num(-1), here[0].nan_to_num(-1))
