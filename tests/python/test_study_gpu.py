@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -53,10 +55,15 @@ def test_a_run_that_is_stopped_goes_on_to_the_same_end(
     whole = short(recipe=recipe)
     monkeypatch.setenv("LOWP_STUDY_CHECKPOINTS", str(tmp_path))
     monkeypatch.setenv("LOWP_STUDY_UNTIL", str(time.time()))
+    with pytest.raises(_gpu.Paused, match="not begun"):
+        short(recipe=recipe)
+    clock = SimpleNamespace(time=iter([0.0, math.inf]).__next__)
+    monkeypatch.setattr(_gpu, "time", clock)
     with pytest.raises(_gpu.Paused, match="step 50 of 120"):
         short(recipe=recipe)
     assert len(list(tmp_path.glob("*.pt"))) == 1
-    monkeypatch.setenv("LOWP_STUDY_UNTIL", "inf")
+    monkeypatch.undo()
+    monkeypatch.setenv("LOWP_STUDY_CHECKPOINTS", str(tmp_path))
     resumed = short(recipe=recipe)
     assert not list(tmp_path.iterdir())
     assert resumed.metrics["steps"] == 120

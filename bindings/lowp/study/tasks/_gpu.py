@@ -168,6 +168,8 @@ def run(
 
     The bits are not those of the CPU: PyTorch's products, sums and functions are others there.
     """
+    if time.time() > setting.until:
+        raise Paused("not begun: run it again")
     side = torch.cuda.Stream()
     with torch.cuda.stream(side):  # graphs are not captured on the default stream
         made = _Run(problem, recipe, options, setting)
