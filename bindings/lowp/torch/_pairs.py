@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch.nn import functional as F
 
 from lowp.torch import _ops, _products, _state
 from lowp.torch._state import LayerState, cast
@@ -146,10 +145,7 @@ class _Linear(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.s, ctx.has_bias = s, bias is not None
         ctx.save_for_backward(x_columns, b if takes_b else w_columns, calls)
-        if s.layer.forward_accumulator is None:
-            return F.linear(a, b, bias)
-        y = _products.product(a, b.t(), "forward", s, torch.matmul)
-        return y if bias is None else y + bias
+        return _products.linear_product(a, b, bias, s)
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:

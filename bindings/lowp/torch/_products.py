@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from lowp.torch import _pairs, _state
+from lowp.torch import _pairs, _state, _tensor_cores
 from lowp.torch._state import LayerState, cast, cast_pair, clip_scale, mask_saturated
 from lowp.torch.recipe import Hadamard, KSort, Smooth
 
@@ -149,11 +149,23 @@ def product(
     """a @ b, by PyTorch or with every addition as the product's accumulator makes it."""
     accumulator = getattr(s.layer, f"{name}_accumulator")
     if accumulator is None:
-        return plain(a, b)
+        found = _tensor_cores.matmul(a, b, s.routes[name])
+        return plain(a, b) if found is None else found
     try:
         return torch.ops.lowp.matmul(a, b, accumulator)
     except (TypeError, ValueError) as error:
         raise s.fail(f"{name}_accumulator", error) from error
+
+
+def linear_product(
+    a: torch.Tensor, b: torch.Tensor, bias: torch.Tensor | None, s: LayerState
+) -> torch.Tensor:
+    """a b^T + bias, as the forward product is made."""
+    on_tensor_cores = s.routes["forward"] and a.is_cuda and a.dtype == torch.float32
+    if s.layer.forward_accumulator is None and not on_tensor_cores:
+        return F.linear(a, b, bias)
+    y = product(a, b.t(), "forward", s, torch.matmul)
+    return y if bias is None else y + bias
 
 
 class _Linear(torch.autograd.Function):
@@ -171,10 +183,7 @@ class _Linear(torch.autograd.Function):
         ctx.s, ctx.has_bias, ctx.size = s, bias is not None, x.shape[-1]
         a, b, *kept = forward_operands(x, w, (-1, -1), s, calls)
         ctx.save_for_backward(*kept, calls)
-        if s.layer.forward_accumulator is None:
-            return F.linear(a, b, bias)
-        y = product(a, b.t(), "forward", s, torch.matmul)
-        return y if bias is None else y + bias
+        return linear_product(a, b, bias, s)
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[Any, ...]:

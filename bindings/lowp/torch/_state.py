@@ -11,6 +11,7 @@ import torch
 from lowp.torch import _delayed  # noqa: F401 - defines an operator
 from lowp.torch._ops import parse
 from lowp.torch._pairing import has_pairs, is_its_own_turned
+from lowp.torch._tensor_cores import routes
 from lowp.torch.recipe import QUANTIZED, Delayed, Hadamard, Layer, Quantizer
 
 __all__ = ["LayerState", "cast", "cast_pair"]
@@ -70,6 +71,7 @@ class LayerState(torch.nn.Module):
         self.observers: list[Observer] = []
         self.has_pairs = has_pairs(layer)
         self.w_is_its_own_turned = is_its_own_turned(layer)
+        self.routes = routes(layer)
         if layer.draws:
             self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         else:
