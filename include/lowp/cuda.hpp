@@ -87,11 +87,15 @@ struct codes {
 enum failure : std::uint32_t {
     nan_without_code = 1,  ///< encode met a NaN that no code can stand for, and wrote code 0
     code_too_wide = 2,     ///< decode or pack met bits above the format's, and left them out
+    random_too_wide = 4,   ///< options::random has bits above projection::random_bits, left out
 };
 
 struct options {
     random_source source = {};      ///< random bits of the stochastic modes, as on the CPU
     std::uint64_t first_index = 0;  ///< index of the first element in the source
+    /// Random bits on the device instead of the source's: R of each element in C order, below
+    /// 2^random_bits. With fewer than 32 bits `failures` must be there. As lowp::options::random.
+    const std::uint32_t* random = nullptr;
     /// A word on the device that is added to source.stream when the kernel runs, or nullptr: what
     /// makes replays of a graph differ.
     const std::uint64_t* stream_offset = nullptr;

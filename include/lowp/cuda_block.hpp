@@ -19,6 +19,9 @@ struct block_options : options {
     /// line; they must be finite and positive, which nobody checks.
     const double* outer = nullptr;
     std::size_t outer_given = 0;
+    /// Ideal scales on the device instead of those of the rule, one a block in C order, as
+    /// given_scales::ideals; they must be finite and not negative, which nobody checks.
+    const double* ideals = nullptr;
 };
 
 /// Bytes of workspace that encode needs; with packing::loose also what quantize and decode need.
@@ -34,13 +37,8 @@ struct block_memory {
     lowp::packing packing = packing::loose;
 };
 
-/// Whether the device works on a block format: on all but rules that search, statistics that are sums and
-/// exponents by logarithm. Given ideal scales are the CPU's, too.
-[[nodiscard]] bool has_kernels(const block_format& f);
-
 /// x on the grid of its blocks, as lowp::quantize; 16-bit carriers as in halves.hpp. x and out: l.size()
-/// values in C order, either apart or the same memory. Throws std::invalid_argument as there, and for
-/// formats without kernels.
+/// values in C order, either apart or the same memory. Throws std::invalid_argument as there.
 void quantize(const void* x, void* out, carrier c, const block_format& f, const block_layout& l,
               const block_options& o = {}, stream s = nullptr);
 

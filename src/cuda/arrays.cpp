@@ -39,13 +39,16 @@ void check_code_bytes(const char* verb, int bytes, const format& f) {
 }
 
 template <class T>
-detail::call<T> make_call(const format& f, const projection& p, const options& o, const void* from,
-                          void* to) {
+detail::call<T> make_call(const char* verb, const format& f, const projection& p, const options& o,
+                          const void* from, void* to) {
     const converter<T> made(f, p);
+    detail::check_random(verb, p, o);
     detail::call<T> c;
     c.plan = made.plan();
     c.source = o.source;
     c.stream_offset = o.stream_offset;
+    c.random = o.random;
+    c.first_index = o.first_index;
     c.failures = o.failures;
     c.from = from;
     c.to = to;
@@ -72,7 +75,7 @@ void quantize(const const_values& x, const values& out, const format& f, const p
         fail("quantize", "x and out at one place must have the same strides");
     detail::with_carrier(x.carrier, [&](auto of) {
         constexpr carrier C = decltype(of)::value;
-        const auto c = make_call<detail::worker_t<C>>(f, p, o, x.data, out.data);
+        const auto c = make_call<detail::worker_t<C>>("quantize", f, p, o, x.data, out.data);
         check_holds("quantize", C, f);
         if (w.size > 0) detail::conversions<C>::quantize(c, w, s);
     });
@@ -84,7 +87,7 @@ void encode(const const_values& x, const codes& out, const format& f, const proj
     check_data("encode", x.data, out.data, w.size);
     detail::with_carrier(x.carrier, [&](auto of) {
         constexpr carrier C = decltype(of)::value;
-        auto c = make_call<detail::worker_t<C>>(f, p, o, x.data, out.data);
+        auto c = make_call<detail::worker_t<C>>("encode", f, p, o, x.data, out.data);
         check_code_bytes("encode", out.bytes, f);
         c.code_bytes = out.bytes;
         c.refuses_nan = !o.nan_code && !f.has_nan();
@@ -106,7 +109,7 @@ void decode(const const_codes& codes, const values& out, const format& f, const 
     check_data("decode", codes.data, out.data, w.size);
     detail::with_carrier(out.carrier, [&](auto of) {
         constexpr carrier C = decltype(of)::value;
-        auto c = make_call<detail::worker_t<C>>(f, {}, o, codes.data, out.data);
+        auto c = make_call<detail::worker_t<C>>("decode", f, {}, o, codes.data, out.data);
         check_holds("decode", C, f);
         check_code_bytes("decode", codes.bytes, f);
         c.code_bytes = codes.bytes;

@@ -4,6 +4,7 @@
 #include "block_decode.cuh"
 #include "block_kernels.cuh"
 #include "block_outer.cuh"
+#include "block_search.cuh"
 
 namespace lowp::cuda::detail {
 
@@ -36,6 +37,29 @@ void block_kernels<C>::find_outer(const block_call<T>& c, stream s) {
     launch(&outer_scales<T>, blocks_for(c.line_count), s, c);
 }
 
+template <carrier C>
+void block_kernels<C>::find_scales(const block_call<T>& c, stream s) {
+    const block_layout& l = c.layout;
+    const std::uint64_t n = l.blocks();
+    if (std::uint64_t{l.block_rows} * l.block_columns <= huge_from)
+        launch(&cuda::detail::find_scales<C, 1>, blocks_for(n * 8), s, c, elements_of(c), n);
+    else
+        launch(&cuda::detail::find_scales<C, block_threads / 8>, blocks_for(n * block_threads), s,
+               c, elements_of(c), n);
+}
+
+/// Elements whose scales are known, in groups where they lie so.
+template <carrier C, block_verb V, chance Chance>
+void work_with_scales(const block_call<worker_t<C>>& c, bool in_groups, stream s) {
+    constexpr int N = block_step<C>;
+    const block_layout& l = c.layout;
+    const std::uint64_t n = l.size();
+    if (in_groups && l.columns % N == 0 && l.block_columns % N == 0)
+        return launch(&scaled_elements<C, V, Chance, N>, blocks_for(n / N), s, c, elements_of(c),
+                      n / N);
+    launch(&scaled_elements<C, V, Chance, 1>, blocks_for(n), s, c, elements_of(c), n);
+}
+
 template <carrier C, block_verb V, chance Chance>
 void work_on(const block_call<worker_t<C>>& c, stream s) {
     using lowp::detail::plan;
@@ -46,6 +70,7 @@ void work_on(const block_call<worker_t<C>>& c, stream s) {
     const bool in_groups = is_aligned(c.from, bytes_of(C), N) &&
                            (V == block_verb::encode ? is_aligned(c.to, c.code_bytes, N)
                                                     : is_aligned(c.to, bytes_of(C), N));
+    if (c.known != nullptr) return work_with_scales<C, V, Chance>(c, in_groups, s);
     using plain = path_elements<path::plain_sum>;
     const path way = V == block_verb::quantize ? c.element.path : c.element.encode_path;
     const bool is_plain = way == path::plain_sum && c.book == nullptr;
@@ -66,9 +91,6 @@ void work_on(const block_call<worker_t<C>>& c, stream s) {
                                  : static_cast<unsigned>(
                                        std::bit_ceil(shares < 32 ? (shares > 0 ? shares : 1) : 32));
         const unsigned grid = blocks_for(l.blocks() * lanes_a_block);
-        if (is_plain)
-            return launch(&block_teams<C, V, Chance, plain>, grid, s, c, plain{},
-                          std::uint64_t{l.blocks()}, lanes_a_block, groups);
         return launch(&block_teams<C, V, Chance, any_elements>, grid, s, c, elements_of(c),
                       std::uint64_t{l.blocks()}, lanes_a_block, groups);
     }
@@ -85,13 +107,9 @@ void work_on(const block_call<worker_t<C>>& c, stream s) {
                pieces, in_groups);
 }
 
-template <carrier C>
-void block_kernels<C>::work(const block_call<T>& c, block_verb v, stream s) {
-    with_chance(c.element.rounding, [&](auto kind) {
-        constexpr chance K = decltype(kind)::value;
-        if (v == block_verb::quantize) work_on<C, block_verb::quantize, K>(c, s);
-        else work_on<C, block_verb::encode, K>(c, s);
-    });
+template <carrier C, block_verb V>
+void block_elements<C, V>::work(const block_call<worker_t<C>>& c, stream s) {
+    with_chance(c.element.rounding, [&](auto kind) { work_on<C, V, decltype(kind)::value>(c, s); });
 }
 
 template <carrier C>

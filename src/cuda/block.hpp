@@ -9,8 +9,15 @@
 #include "conversion.hpp"
 #include "lowp/block_format.hpp"
 #include "lowp/detail/block_kernel.hpp"
+#include "lowp/detail/block_search.hpp"
 
 namespace lowp::cuda::detail {
+
+/// What elements are multiplied by after rounding, and multiplied or divided by before, as float bits.
+template <class T>
+struct known_scale {
+    typename lowp::detail::carrier<T>::word total = 0, factor = 0;
+};
 
 /// What is known of a huge block: its elements, gathered by several thread blocks, then its scale.
 template <class T>
@@ -38,8 +45,8 @@ struct block_call {
     lowp::detail::scaling before = lowp::detail::scaling::divide;
     bool is_sticky = false, is_on_grid = false;
     bool has_nan_code = false, scale_has_nan = false;
-    bool follows_amax = true;  ///< else the statistic is `fixed`
-    T fixed = 1;
+    lowp::statistic statistic = statistic::amax;
+    T fixed = 1;  ///< the statistic where it follows nothing
     nan_policy nan = nan_policy::block;
     infinity_policy infinity = infinity_policy::nan;
     zero_sign zeros = zero_sign::kept;
@@ -55,10 +62,14 @@ struct block_call {
     outer_line<T>* lines = nullptr;  ///< of the second level
     std::uint64_t line_count = 0;
     huge_block<T>* blocks = nullptr;
+    known_scale<T>* known = nullptr;  ///< scales of all blocks, worked out before the elements
+    const double* ideals = nullptr;   ///< the caller's
+    lowp::detail::search_plan search = {};
 
     random_source source = {};
     std::uint64_t first_index = 0;
     const std::uint64_t* stream_offset = nullptr;
+    const std::uint32_t* random = nullptr;  ///< instead of the source
     std::uint32_t* failures = nullptr;
 
     const void* from = nullptr;
@@ -73,13 +84,19 @@ struct block_call {
 
 enum class block_verb : std::uint8_t { quantize, encode };
 
+/// Kernels of blocks of a carrier. Each .cu file defines some.
 template <carrier C>
 struct block_kernels {
     using T = worker_t<C>;
     /// The outer scales of all lines, from the data where nobody gives them.
     static void find_outer(const block_call<T>& c, stream s);
-    static void work(const block_call<T>& c, block_verb v, stream s);
+    /// block_call::known, and codes of scales where they are wanted. c: its elements round to nearest even.
+    static void find_scales(const block_call<T>& c, stream s);
     static void decode(const block_call<T>& c, stream s);
+};
+template <carrier C, block_verb V>
+struct block_elements {
+    static void work(const block_call<worker_t<C>>& c, stream s);
 };
 
 /// Elements of a thread in kernels that move them in groups.

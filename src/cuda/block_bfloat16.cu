@@ -1,4 +1,4 @@
-// Block formats over arrays of bfloat16.
+// Block formats over arrays of bfloat16: scales and decode.
 #include "block.cuh"
 
 template struct lowp::cuda::detail::block_kernels<lowp::cuda::carrier::bfloat16>;

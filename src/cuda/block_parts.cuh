@@ -48,14 +48,17 @@ struct any_elements {
     template <chance Chance, block_verb V, int N, class T>
     __device__ void convert(const block_call<T>& c, const std::uint32_t (&random)[N],
                             word_of<T> (&v)[N]) const {
-        if (!book.empty()) {
-            for (int j = 0; j < N; ++j) v[j] = of_book<V>(c, random[j], v[j]);
-            return;
-        }
+        if (!book.empty()) return of_book_each<V>(c, random, v);
         const path way = V == block_verb::quantize ? c.element.path : c.element.encode_path;
         any_path::with<T>(way, [&](auto p) {
             path_elements<decltype(p)::value>{}.template convert<Chance, V>(c, random, v);
         });
+    }
+
+    template <block_verb V, int N, class T>
+    __device__ void of_book_each(const block_call<T>& c, const std::uint32_t (&random)[N],
+                                 word_of<T> (&v)[N]) const {
+        for (int j = 0; j < N; ++j) v[j] = of_book<V>(c, random[j], v[j]);
     }
 
 private:
@@ -99,8 +102,11 @@ __device__ void convert_elements(const block_call<T>& c, const Elements& element
         for (int j = 0; j < N; ++j) v[j] = (v[j] & magnitude_bits<T>) == 0 ? zero : v[j];
     }
     std::uint32_t random[N] = {};
-    if constexpr (Chance == chance::random)
-        random_words(c.source, c.stream_offset, c.first_index + index, random);
+    if constexpr (Chance == chance::random) {
+        if (c.random == nullptr)
+            random_words(c.source, c.stream_offset, c.first_index + index, random);
+        else given_words(c.random, index, c.element.random_shift, c.failures, random);
+    }
     elements.template convert<Chance, V>(c, random, v);
     if constexpr (V == block_verb::quantize) {
         const bool is_nan = is_nan_word<T>(s.total);
@@ -152,56 +158,87 @@ __device__ std::uint32_t scale_random(const block_call<T>& c, std::uint64_t bloc
     return s(block);
 }
 
-/// f(mode, path) for the scale's conversion, quantize's or encode's; both agree on the integer paths.
-template <class T, class F>
-__device__ void with_scale_variant(const block_call<T>& c, F&& f) {
-    lowp::detail::with_rounding(c.scale.rounding, [&](auto mode) {
-        lowp::detail::with_integer_path(c.scale.path, [&](auto way) { f(mode, way); });
+/// An ideal scale in the scale's format, as float bits or a code: all modes once, not in every kernel.
+template <block_verb V, class T>
+__device__ __noinline__ word_of<T> scale_as(const lowp::detail::plan<T>& scale, word_of<T> ideal,
+                                            std::uint32_t random) {
+    word_of<T> result = 0;
+    lowp::detail::with_rounding(scale.rounding, [&](auto mode) {
+        lowp::detail::with_integer_path(scale.path, [&](auto way) {
+            constexpr rounding R = decltype(mode)::value;
+            constexpr path P = decltype(way)::value;
+            result = V == block_verb::quantize
+                         ? lowp::detail::quantize_lanes<lanes<T>, R, P>(scale, ideal, random)
+                         : lowp::detail::encode_lanes<lanes<T>, R, P>(scale, ideal, random);
+        });
     });
+    return result;
 }
 
-/// The statistic that the scale follows, NaN where the block is to become NaN.
 template <class T>
-__device__ T statistic_of(const block_call<T>& c, const block_content<T>& content) {
+__device__ void lose_nan(const block_call<T>& c) {
+    if (c.failures != nullptr) atomicOr(c.failures, nan_without_code);
+}
+
+/// The statistic that the scale follows, NaN where the block is to become NaN. mean: what the statistics
+/// that are sums come to.
+template <class T>
+__device__ T statistic_of(const block_call<T>& c, const block_content<T>& content, T mean = 0) {
     if (content.has_nan || content.has_inf) {
         const bool nan_wins = content.becomes_nan(c.nan, c.infinity);
         const bool is_lost = nan_wins ? !c.scale_has_nan : content.has_nan && !c.has_nan_code;
-        if (is_lost && c.failures != nullptr) atomicOr(c.failures, nan_without_code);
+        if (is_lost) lose_nan(c);
         if (nan_wins) return __builtin_bit_cast(T, quiet_nan_bits<T>);
-        if (c.follows_amax && content.has_inf) return __builtin_bit_cast(T, infinity_bits<T>);
+        if (c.statistic != statistic::none && content.has_inf)
+            return __builtin_bit_cast(T, infinity_bits<T>);
     }
-    return c.follows_amax ? __builtin_bit_cast(T, content.largest) : c.fixed;
+    if (c.statistic == statistic::none) return c.fixed;
+    return c.statistic == statistic::amax ? __builtin_bit_cast(T, content.largest) : mean;
+}
+
+/// The ideal scale that follows from a statistic, or the caller's.
+template <class T>
+__device__ word_of<T> ideal_of(const block_call<T>& c, std::uint64_t block, T statistic,
+                               const lowp::detail::outer_pair<T>& outer) {
+    const auto bits = __builtin_bit_cast(word_of<T>, statistic);
+    if (c.ideals != nullptr) {
+        const T ideal = static_cast<T>(c.ideals[block]) / outer.scale;
+        // An infinity over a scale of 0 is NaN.
+        if (bits == infinity_bits<T> && ideal == 0 && !c.has_nan_code) lose_nan(c);
+        return is_nan_word<T>(bits) ? bits : __builtin_bit_cast(word_of<T>, ideal);
+    }
+    if (c.rule.by_logarithm && statistic > 0)
+        return __builtin_bit_cast(word_of<T>, lowp::detail::power_by_logarithm(c.rule, statistic));
+    const bool is_te = c.rule.arithmetic == arithmetic::transformer_engine;
+    return lowp::detail::ideal_scale<lanes<T>>(
+        c.rule, bits, __builtin_bit_cast(word_of<T>, is_te ? outer.inverse : outer.scale));
+}
+
+/// The scale that an ideal one rounds to, and what elements are scaled by.
+template <class T>
+__device__ block_scale<T> rounded_scale(const block_call<T>& c, std::uint64_t block,
+                                        word_of<T> ideal,
+                                        const lowp::detail::outer_pair<T>& outer) {
+    word_of<T> scale = ideal;
+    if (!c.is_on_grid)
+        scale = scale_as<block_verb::quantize, T>(c.scale, ideal, scale_random(c, block));
+    const auto total = lowp::detail::total_of<lanes<T>>(
+        c.totals, scale, __builtin_bit_cast(word_of<T>, outer.scale));
+    return {ideal, total.total, total.factor};
 }
 
 template <class T>
 __device__ block_scale<T> scale_of(const block_call<T>& c, std::uint64_t block,
                                    const block_content<T>& content) {
-    using L = lanes<T>;
-    using word = word_of<T>;
     const auto outer = outer_scale_of(c, block);
-    const bool is_te = c.rule.arithmetic == arithmetic::transformer_engine;
-    const word ideal =
-        lowp::detail::ideal_scale<L>(c.rule, __builtin_bit_cast(word, statistic_of(c, content)),
-                                     __builtin_bit_cast(word, is_te ? outer.inverse : outer.scale));
-    word scale = ideal;
-    if (!c.is_on_grid)
-        with_scale_variant(c, [&](auto mode, auto way) {
-            scale = lowp::detail::quantize_lanes<L, decltype(mode)::value, decltype(way)::value>(
-                c.scale, ideal, scale_random(c, block));
-        });
-    const auto total =
-        lowp::detail::total_of<L>(c.totals, scale, __builtin_bit_cast(word, outer.scale));
-    return {ideal, total.total, total.factor};
+    return rounded_scale(c, block, ideal_of(c, block, statistic_of(c, content), outer), outer);
 }
 
 /// What encode writes once a block: the code of its scale.
 template <class T>
 __device__ void store_scale(const block_call<T>& c, std::uint64_t block, word_of<T> ideal) {
-    word_of<T> code[1] = {};
-    with_scale_variant(c, [&](auto mode, auto way) {
-        code[0] = lowp::detail::encode_lanes<lanes<T>, decltype(mode)::value, decltype(way)::value>(
-            c.scale, ideal, scale_random(c, block));
-    });
+    const word_of<T> code[1] = {
+        scale_as<block_verb::encode, T>(c.scale, ideal, scale_random(c, block))};
     store_codes(c.scale_codes, c.scale_bytes, block, code);
 }
 

@@ -22,6 +22,12 @@ block_layout walked(const block_layout& l) {
     return l.size() == 0 ? l : lowp::detail::panels(l).layout();
 }
 
+/// Whether scales need more than one look at the elements: they are worked out first.
+bool finds_scales_first(const block_format& f) {
+    return f.rule.search != search::none || f.rule.statistic == statistic::mean_abs ||
+           f.rule.statistic == statistic::rms;
+}
+
 bool is_huge(const block_layout& l) { return l.block_rows * l.block_columns > detail::huge_from; }
 
 std::size_t outer_count(const block_format& f, const block_layout& l) {
@@ -37,7 +43,7 @@ bool packs_at_once(const block_format& f, const block_layout& l) {
 
 /// The parts of a workspace.
 struct parts {
-    std::size_t outer = 0, blocks = 0, loose = 0;
+    std::size_t outer = 0, blocks = 0, known = 0, loose = 0;
 
     parts(carrier c, const block_format& f, const block_layout& l, packing how) {
         bool at_once = false;
@@ -45,14 +51,16 @@ struct parts {
             constexpr carrier C = decltype(of)::value;
             using T = detail::worker_t<C>;
             outer = rounded_up(outer_count(f, l) * sizeof(detail::outer_line<T>));
-            if (l.size() > 0 && is_huge(walked(l)))
+            if (finds_scales_first(f))
+                known = rounded_up(l.blocks() * sizeof(detail::known_scale<T>));
+            else if (l.size() > 0 && is_huge(walked(l)))
                 blocks = rounded_up(l.blocks() * sizeof(detail::huge_block<T>));
             at_once = packs_at_once<C>(f, l);
         });
         if (how == packing::dense && f.element_bits() < 8)
             loose = rounded_up(at_once ? 0 : l.size());
     }
-    [[nodiscard]] std::size_t size() const { return outer + blocks + loose; }
+    [[nodiscard]] std::size_t size() const { return outer + blocks + known + loose; }
 };
 
 template <carrier C>
@@ -65,20 +73,15 @@ void check_format(const char* verb, const block_format& f, const block_layout& l
     else lowp::detail::check_blocks<detail::worker_t<C>>(verb, f, l, l.size(), none);
 }
 
-void check_done_here(const char* verb, const block_format& f, const block_layout& l) {
+void check_done_here(const char* verb, const block_layout& l) {
     if (l.size() >> 32 != 0 && l.block_rows * l.block_columns >> 32 != 0)
         fail(verb, "blocks of 2^32 elements or more are not done on the device; cut the array");
-    if (!has_kernels(f))
-        fail(verb,
-             "rules that search, statistics that are sums and exponents by logarithm are not done "
-             "on "
-             "the device; use the CPU's");
 }
 
 template <class T>
 detail::block_call<T> make_call(const block_format& f, const block_layout& l,
                                 const block_options& o) {
-    const auto plan = lowp::detail::make_block_plan<T>(f, false);
+    const auto plan = lowp::detail::make_block_plan<T>(f, o.ideals != nullptr);
     const bool has_book = !f.elements.empty();
     detail::block_call<T> c;
     c.element = converter<T>(has_book ? float8_e4m3fn : f.element, f.element_projection()).plan();
@@ -91,7 +94,7 @@ detail::block_call<T> make_call(const block_format& f, const block_layout& l,
     c.is_on_grid = plan.is_on_grid;
     c.has_nan_code = o.nan_code.has_value() || (!has_book && f.element.has_nan());
     c.scale_has_nan = f.scale.has_nan();
-    c.follows_amax = f.rule.statistic == statistic::amax;
+    c.statistic = f.rule.statistic;
     c.fixed = static_cast<T>(f.rule.gain);
     c.nan = f.edges.nan;
     c.infinity = f.edges.infinity;
@@ -112,6 +115,8 @@ detail::block_call<T> make_call(const block_format& f, const block_layout& l,
     c.source = o.source;
     c.first_index = o.first_index;
     c.stream_offset = o.stream_offset;
+    c.random = o.random;
+    c.ideals = o.ideals;
     c.code_bits = f.element_bits();
     c.code_bytes = lowp::detail::code_bytes(f.element_bits());
     c.scale_bytes = lowp::detail::code_bytes(f.scale.bits());
@@ -140,16 +145,28 @@ std::uint8_t* prepare(const char* verb, detail::block_call<detail::worker_t<C>>&
     c.lines = reinterpret_cast<detail::outer_line<T>*>(at);
     at += p.outer;
     c.blocks = reinterpret_cast<detail::huge_block<T>*>(at);
+    at += p.blocks;
+    if (p.known > 0) c.known = reinterpret_cast<detail::known_scale<T>*>(at);
     if (c.line_count > 0) detail::block_kernels<C>::find_outer(c, s);
-    return at + p.blocks;
+    return at + p.known;
+}
+
+/// Scales that are worked out before the elements, which a search rounds to nearest even.
+template <carrier C>
+void find_scales(const detail::block_call<detail::worker_t<C>>& c, const block_format& f,
+                 stream s) {
+    if (c.known == nullptr) return;
+    using T = detail::worker_t<C>;
+    auto nearest = c;
+    nearest.element_projection = {.saturation = saturation::finite};
+    nearest.element =
+        converter<T>(c.book != nullptr ? float8_e4m3fn : f.element, nearest.element_projection)
+            .plan();
+    nearest.search = lowp::detail::make_search_plan(f);
+    detail::block_kernels<C>::find_scales(nearest, s);
 }
 
 }  // namespace
-
-bool has_kernels(const block_format& f) {
-    return f.rule.search == search::none && f.rule.statistic != statistic::mean_abs &&
-           f.rule.statistic != statistic::rms && f.edges.exponents == exponents::bits;
-}
 
 std::size_t workspace_size(carrier c, const block_format& f, const block_layout& l, packing how) {
     return parts(c, f, l, how).size();
@@ -163,13 +180,15 @@ void quantize(const void* x, void* out, carrier c, const block_format& f, const 
     detail::with_carrier(c, [&](auto of) {
         constexpr carrier C = decltype(of)::value;
         check_format<C>("quantize", f, l);
-        check_done_here("quantize", f, l);
+        check_done_here("quantize", l);
+        detail::check_random("quantize", f.element_projection(), o);
         if (l.size() == 0) return;
         auto call = make_call<detail::worker_t<C>>(f, l, o);
         call.from = x;
         call.to = out;
         prepare<C>("quantize", call, parts(c, f, l, packing::loose), o, s);
-        detail::block_kernels<C>::work(call, detail::block_verb::quantize, s);
+        find_scales<C>(call, f, s);
+        detail::block_elements<C, detail::block_verb::quantize>::work(call, s);
     });
 }
 
@@ -188,7 +207,8 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         constexpr carrier C = decltype(of)::value;
         using T = detail::worker_t<C>;
         lowp::detail::check_blocks<T>("encode", f, l, l.size(), {});
-        check_done_here("encode", f, l);
+        check_done_here("encode", l);
+        detail::check_random("encode", f.element_projection(), o);
         auto call = make_call<T>(f, l, o);
         const bool block_is_lost =
             (call.nan == nan_policy::block || call.infinity == infinity_policy::nan) &&
@@ -214,7 +234,8 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
             fail("encode",
                  "packed codes of 4 bits need x and codes on boundaries of 16 "
                  "bytes; copy x, or encode loose");
-        detail::block_kernels<C>::work(call, detail::block_verb::encode, s);
+        find_scales<C>(call, f, s);
+        detail::block_elements<C, detail::block_verb::encode>::work(call, s);
         if (p.loose > 0) detail::pack_lines(loose, l.count * l.rows, l.columns, bits, to.codes, s);
     });
 }

@@ -34,6 +34,8 @@ struct call {
     lowp::detail::plan<T> plan;
     random_source source = {};
     const std::uint64_t* stream_offset = nullptr;
+    const std::uint32_t* random = nullptr;  ///< instead of the source, from `first_index` on
+    std::uint64_t first_index = 0;
     std::uint32_t* failures = nullptr;
     const void* from = nullptr;
     void* to = nullptr;

@@ -201,6 +201,20 @@ __device__ void random_words(random_source s, const std::uint64_t* stream_offset
     for (int j = 0; j < N; ++j) words[j] = s(index + j);
 }
 
+/// The same from the caller's array of R, each below 2^(32 - shift).
+template <int N>
+__device__ void given_words(const std::uint32_t* random, std::uint64_t i, int shift,
+                            std::uint32_t* failures, std::uint32_t (&words)[N]) {
+    std::uint32_t lost = 0;
+#pragma unroll
+    for (int j = 0; j < N; ++j) {
+        const std::uint32_t r = random[i + j];
+        words[j] = r << shift;
+        lost |= words[j] >> shift ^ r;
+    }
+    if (lost != 0 && failures != nullptr) atomicOr(failures, random_too_wide);
+}
+
 // ---- launches -------------------------------------------------------------------------------------
 
 inline void check(cudaError_t status, const char* what) {

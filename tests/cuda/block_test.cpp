@@ -166,8 +166,7 @@ TEST_CASE_TEMPLATE("every preset gives the bits of the CPU in every layout", T, 
     dice d(31);
     std::size_t wrong = 0;
     for (const auto& preset : block_presets)
-        if (cuda::has_kernels(preset.format))
-            for (const form& at : forms) wrong += everything<T>(preset.format, at, d);
+        for (const form& at : forms) wrong += everything<T>(preset.format, at, d);
     CHECK(wrong == 0);
 }
 
@@ -176,21 +175,98 @@ TEST_CASE_TEMPLATE("block formats of any fields give the bits of the CPU", T, fl
     dice d(37);
     std::size_t wrong = 0;
     for (std::size_t i = 0; i < 400 / scale(); ++i) {
-        block_format f = random_block_format(d);
-        f.rule.search = search::none;
-        if (!cuda::has_kernels(f)) continue;
+        const block_format f = random_block_format(d);
         wrong += everything<T>(f, forms[d.below(forms.size())], d);
     }
     CHECK(wrong == 0);
 }
 
-TEST_CASE("what the device does not do is refused") {
+TEST_CASE_TEMPLATE("searched scales and statistics that are sums give the bits of the CPU", T,
+                   float, double, f16, bf16) {
+    dice d(41);
+    std::size_t wrong = 0;
+    for (const char* const text :
+         {"mxfp4/mse", "nvfp4/mse", "mxfp4/shrink", "nvfp4/four_six", "mxfp8_e4m3/mean_abs",
+          "mxfp4/std", "int4_group32/mse", "int8_row/shrink", "nf4/shrink", "deepseek_128x128/mse",
+          "fp8_tensor/mean_abs", "int8_tensor/shrink", "mxfp4/shrink/error_norm=absolute",
+          "mxfp4/exponents=logarithm", "mxfp8_e4m3/rceil/exponents=logarithm"}) {
+        block_format f;
+        try {
+            f = parse_block_format(text);
+        } catch (const std::invalid_argument& e) {
+            MESSAGE(text << ": " << e.what());
+            continue;
+        }
+        for (const form& at : forms) wrong += everything<T>(f, at, d);
+    }
+    CHECK(wrong == 0);
+}
+
+/// quantize and encode with scales and random bits that the caller gives.
+template <class T>
+std::size_t given_differences(const block_format& f, const form& at, dice& d) {
+    const block_layout l = layout_of(f.shape, at.shape, at.axis);
+    if (!fits_blocks<T>(f, l)) return 0;
+    const auto x = block_inputs<T>(l.size(), d);
+    std::vector<double> ideals(l.blocks());
+    for (double& s : ideals)
+        s = d.below(9) == 0 ? 0 : std::ldexp(1.0 + d.below(64) / 64.0, d.between(-4, 3));
+    std::vector<std::uint32_t> words(l.size());
+    for (std::uint32_t& w : words) w = static_cast<std::uint32_t>(d()) >> (32 - f.random_bits);
+    block_options o = cpu_options<T>({}, 0);
+    o.given.ideals = std::span<const double>(ideals);
+    if (is_stochastic(f.rounding)) o.random = std::span<const std::uint32_t>(words);
+    std::vector<T> wanted(x.size());
+    quantize<T>(std::span<const T>(x), std::span<T>(wanted), f, l, o);
+    const device_array<T> from(x);
+    const device_array<T> to(x.size());
+    const device_array<double> scales(ideals);
+    const device_array<std::uint32_t> random(words);
+    on_device there(carrier_of<T>, f, l, {}, 7);
+    there.options.ideals = scales.data();
+    there.options.random = random.data();
+    cuda::quantize(from.data(), to.data(), carrier_of<T>, f, l, there.options);
+    std::size_t wrong = differences(to.host(), wanted, "given, quantize " + name(f));
+    std::vector<std::uint8_t> codes(code_size(f, l, packing::loose));
+    std::vector<std::uint8_t> codes_of_scales(scale_size(f, l));
+    try {
+        encode<T>(std::span<const T>(x), lowp::block_memory{codes.data(), codes_of_scales.data()},
+                  f, l, o);
+    } catch (const std::invalid_argument&) {
+        return wrong;
+    }
+    const device_array<std::uint8_t> to_codes(codes.size());
+    const device_array<std::uint8_t> to_scales(codes_of_scales.size());
+    const device_array<double> outer(l.lines() + 1);
+    cuda::encode(from.data(), carrier_of<T>, {to_codes.data(), to_scales.data(), outer.data()}, f,
+                 l, there.options);
+    wrong += differences(to_codes.host(), codes, "given, encode " + name(f));
+    return wrong + differences(to_scales.host(), codes_of_scales, "given scales of " + name(f));
+}
+
+TEST_CASE_TEMPLATE("given scales and random bits give the bits of the CPU", T, float, double,
+                   bf16) {
+    dice d(43);
+    std::size_t wrong = 0;
+    for (const char* const text :
+         {"mxfp4", "mxfp4/rounding=stochastic_a", "nvfp4",
+          "nvfp4/rounding=stochastic_b/random_bits=8",
+          "mxfp8_e4m3/rounding=stochastic_c/random_bits=23", "int8_row/rounding=stochastic_a",
+          "nf4/rounding=stochastic_a", "mxfp4/mse"})
+        for (const form& at : {form{{64, 128}, -1}, form{{33, 97}, -1}, form{{64, 96}, 0}})
+            wrong += given_differences<T>(parse_block_format(text), at, d);
+    CHECK(wrong == 0);
+}
+
+TEST_CASE("what cannot be told is refused") {
     const device_array<float> x(std::size_t{64});
-    const auto l = layout_of({1, 32}, std::vector<std::size_t>{64});
-    for (const char* const text : {"mxfp4/mse", "mxfp4/mean_abs"})
-        CHECK_THROWS_AS(
-            cuda::quantize(x.data(), x.data(), cuda::carrier::float32, parse_block_format(text), l),
-            std::invalid_argument);
+    auto chance = parse_block_format("mxfp4/rounding=stochastic_a");
+    chance.random_bits = 8;
+    cuda::block_options o;
+    o.random = reinterpret_cast<const std::uint32_t*>(x.data());
+    CHECK_THROWS_AS(cuda::quantize(x.data(), x.data(), cuda::carrier::float32, chance,
+                                   layout_of(chance.shape, std::vector<std::size_t>{64}), o),
+                    std::invalid_argument);  // no word for random bits above the eight
     const auto nvfp4 = parse_block_format("nvfp4");
     CHECK_THROWS_AS(cuda::quantize(x.data(), x.data(), cuda::carrier::float32, nvfp4,
                                    layout_of(nvfp4.shape, std::vector<std::size_t>{64})),

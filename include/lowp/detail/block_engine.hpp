@@ -252,13 +252,10 @@ private:
             round_scales(p, candidates, s);
             add_errors(x, p, s, nearest, threads, errors);
         };
-        scale_search<T, decltype(measure)> candidates(format_, s, p.blocks(), s.outer.data(),
-                                                      measure);
-        if (format_.rule.search == search::four_six) candidates.try_factor(1.5);
-        else if (format_.rule.search == search::all && format_.scale.bits() <= 8)
-            candidates.try_all_codes(scale_);
-        else candidates.try_shrinking();
-        std::copy_n(candidates.best().begin(), p.blocks(), s.ideals.begin());
+        const search_plan plan = make_search_plan(format_);
+        scale_search<T, decltype(measure), converter<T>> candidates(
+            plan, s.ideals, s.statistics, s.outer, p.blocks(), measure, scale_);
+        s.ideals = candidates.best();
     }
 
     void add_errors(const T* x, const panel& p, const panel_scales<T>& s,

@@ -94,6 +94,52 @@ template <class L>
     return L::select(L::less(L::set(infinity), statistic), statistic, ideal);
 }
 
+/// How far off 2^n a number may lie, and its log2, rounded, be n still: in ulps just below 2^n, which are
+/// half of those above. It is half an ulp next to n over the logarithm's slope, 1 / ln 2. size: of a
+/// binade that ulp is of, |n| or (on n's side towards zero) |n| - 1; none lies next to 0.
+[[nodiscard]] constexpr int ulps_of_logarithm(int size) {
+    double reach = 0.5 * 0.693147180559945309417232;
+    for (; size > 0; size /= 2) reach *= 2;
+    return static_cast<int>(reach);
+}
+
+/// The power of two of rules whose exponents come from a rounded logarithm, as other libraries have
+/// them: floor(log2 t) - emax, or ceil(log2(t / M)), the logarithm rounded to T. t: positive.
+/// One value a step; the same as with a library's log2, whose last bits do not matter.
+template <class T>
+[[nodiscard]] constexpr T power_by_logarithm(const scale_plan<T>& c, T t) {
+    using word = typename carrier<T>::word;
+    constexpr int mantissa = carrier<T>::mantissa;
+    constexpr word hidden = word{1} << mantissa;
+    const bool goes_up = c.power_of_two == power_of_two::rceil;
+    T of = goes_up ? t / c.divisor : t;
+    if (!(of <= std::numeric_limits<T>::max())) return c.largest;
+    if (of == 0) return c.smallest;
+    const bool is_subnormal = of < std::numeric_limits<T>::min();
+    if (is_subnormal) of *= static_cast<T>(hidden);
+    const auto bits = __builtin_bit_cast(word, of);
+    const int exponent =
+        static_cast<int>(bits >> mantissa) - carrier<T>::bias - (is_subnormal ? mantissa : 0);
+    const word above = bits & (hidden - 1);  // steps above 2^exponent, and below the next power
+    const word below = hidden - above;
+    int e = exponent;
+    if (goes_up) {
+        const int near = ulps_of_logarithm(exponent > 0 ? exponent : -exponent - 1);
+        e += 2 * above > static_cast<word>(near) ? 1 : 0;
+    } else {
+        const int near = ulps_of_logarithm(exponent >= 0 ? exponent : -exponent - 1);
+        e += below <= static_cast<word>(near) ? 1 : 0;
+        e -= static_cast<int>(static_cast<typename carrier<T>::signed_word>(c.emax));
+    }
+    const int field = e + carrier<T>::bias;
+    const word power = field > 2 * carrier<T>::bias ? word{2 * carrier<T>::bias + 1} << mantissa
+                       : field >= 1                 ? static_cast<word>(field) << mantissa
+                       : field > -mantissa          ? hidden >> (1 - field)
+                                                    : 0;
+    const T ideal = __builtin_bit_cast(T, power);
+    return ideal < c.smallest ? c.smallest : ideal > c.largest ? c.largest : ideal;
+}
+
 /// Lane i of the result: the largest lane of row(i). Signed comparison of words. Folding two rows in
 /// half and interleaving them leaves half as many; even rows and odd rows meet last.
 template <class L, std::size_t First = 0, std::size_t Stride = 1, class Row>

@@ -11,6 +11,7 @@
 #include "lowp/detail/eight_doubles.hpp"
 #include "lowp/detail/fused_loops.hpp"
 #include "lowp/detail/hadamard_loops.hpp"
+#include "lowp/detail/power_2_4.hpp"
 
 namespace lowp::detail {
 
@@ -183,7 +184,8 @@ struct over_blocks {
         else if (p == error_norm::squared) sum([](eight_doubles& d) { square(d); });
         else
             sum([](eight_doubles& d) {
-                for (int j = 0; j < 8; ++j) d[j] = std::pow(d[j] < 0 ? -d[j] : d[j], 2.4);
+                absolute(d);
+                raise_to_2_4(d);
             });
     }
 
@@ -200,18 +202,7 @@ struct over_blocks {
         ideal_loop(c, statistics, outer, ideals, n);
         if (!c.by_logarithm) return;
         for (std::size_t i = 0; i < n; ++i)
-            if (statistics[i] > 0) ideals[i] = by_logarithm(c, statistics[i]);
-    }
-
-    /// The rounded logarithm of other libraries: floor(log2 t) - emax, or ceil(log2(t / M)).
-    static T by_logarithm(const scale_plan<T>& c, T t) {
-        const bool goes_up = c.power_of_two == power_of_two::rceil;
-        const auto of = static_cast<double>(goes_up ? t / c.divisor : t);
-        const auto log = static_cast<double>(static_cast<T>(std::log2(of)));
-        const auto emax = static_cast<typename carrier<T>::signed_word>(c.emax);
-        const double e = goes_up ? std::ceil(log) : std::floor(log) - static_cast<double>(emax);
-        const auto ideal = static_cast<T>(std::exp2(e));
-        return ideal < c.smallest ? c.smallest : ideal > c.largest ? c.largest : ideal;
+            if (statistics[i] > 0) ideals[i] = power_by_logarithm(c, statistics[i]);
     }
 
     static void totals(const totals_plan<T>& p, const T* scales, const T* outer, T* totals,
