@@ -158,7 +158,7 @@ void find_scales(const detail::block_call<detail::worker_t<C>>& c, const block_f
     if (c.known == nullptr) return;
     using T = detail::worker_t<C>;
     auto nearest = c;
-    nearest.element_projection = {.saturation = saturation::finite};
+    nearest.element_projection = projection{.saturation = saturation::finite};
     nearest.element =
         converter<T>(c.book != nullptr ? float8_e4m3fn : f.element, nearest.element_projection)
             .plan();
