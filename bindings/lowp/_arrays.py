@@ -38,6 +38,11 @@ def _from_dlpack(x: Any) -> Array:
         return np.from_dlpack(x)
     except (BufferError, RuntimeError, TypeError) as error:
         kind = f"{type(x).__module__}.{type(x).__name__}"
+        if _device().is_device(x):
+            raise TypeError(
+                f"{kind} is on a GPU, where this is not done: pass it as an array of the CPU, as "
+                "x.cpu().numpy() or cupy.asnumpy(x); docs/gpu.md lists what is done there"
+            ) from error
         raise TypeError(
             f"{kind} cannot be read as a NumPy array ({error}); pass a CPU tensor of dtype "
             "float32, float64 or float16, detached from any gradient"
@@ -209,8 +214,10 @@ def _device() -> Any:
 
 def quantize(x: Any, fmt: Any, *, random: Any, out: Any, **options: Any) -> Any:
     """See lowp.quantize."""
-    if _device().is_device(x):
-        return _device().quantize(x, fmt, random=random, out=out, **options)
+    device = _device()
+    if device.is_device(x):
+        device.check_no_gradient(x)
+        return device.quantize(x, fmt, random=random, out=out, **options)
     target = _core.format(fmt)
     array = as_array(x)
     _check_half_holds(target, array.dtype)
@@ -236,6 +243,7 @@ def _code_dtype(bits: int) -> type[np.unsignedinteger[Any]]:
 def encode(x: Any, fmt: Any, *, nan: Any, random: Any, out: Any, **options: Any) -> Any:
     """See lowp.encode."""
     if _device().is_device(x):
+        _device().check_no_gradient(x)
         return _device().encode(x, fmt, nan=nan, random=random, out=out, **options)
     target = _core.format(fmt)
     array = as_array(x)
@@ -303,6 +311,9 @@ def pack(codes: Any, bits: int) -> NDArray[np.uint8]:
     code of more than `bits` bits. Source: OCP MX 1.0 leaves the layout open; this is CUDA's and
     PyTorch's for FP4.
     """
+    if _device().is_device(codes):
+        packed: NDArray[np.uint8] = _device().pack(codes, index(bits))
+        return packed
     return _core._pack(_plain_codes(codes, "codes"), index(bits))
 
 
@@ -314,6 +325,9 @@ def unpack(buffer: Any, bits: int, count: int) -> NDArray[np.uint8]:
     """
     if isinstance(buffer, (bytes, bytearray, memoryview)):
         buffer = np.frombuffer(buffer, dtype=np.uint8)
+    if _device().is_device(buffer):
+        codes: NDArray[np.uint8] = _device().unpack(buffer, index(bits), index(count))
+        return codes
     return _core._unpack(_plain_codes(buffer, "buffer"), index(bits), index(count))
 
 

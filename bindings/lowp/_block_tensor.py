@@ -155,6 +155,10 @@ class BlockTensor:
         values: Array = self.decode()
         return values if dtype is None else values.astype(dtype)
 
+    def numpy(self) -> BlockTensor:
+        """The tensor in the memory of the host: itself."""
+        return self
+
     @property
     def nbytes(self) -> int:
         """Bytes of codes, scales and outer scales (float32)."""

@@ -96,8 +96,10 @@ def _options(x: Array, random: Any, **rest: Any) -> dict[str, Any]:
 
 def quantize(x: Any, fmt: Any, *, out: Any, **rest: Any) -> Any:
     """See lowp.quantize."""
-    if _arrays._device().is_device(x):
-        return _arrays._device().quantize(x, fmt, out=out, **rest)
+    device = _arrays._device()
+    if device.is_device(x):
+        device.check_no_gradient(x)
+        return device.quantize(x, fmt, out=out, **rest)
     array = _arrays.as_array(x)
     if out is not None:
         _arrays._check_out(out, array.shape, array.dtype, f"{array.dtype}, those of x")
@@ -139,12 +141,13 @@ def quantize_memory(
 
 def encode(x: Any, fmt: Any, *, out: Any, **rest: Any) -> BlockTensor:
     """See lowp.encode."""
-    if _arrays._device().is_device(x):
-        raise TypeError(
-            "a BlockTensor is an array of the CPU; lowp.torch.encode makes one of tensors on a GPU"
-        )
     if out is not None:
         raise ValueError("encode in a block format makes a BlockTensor; it takes no out")
+    if _arrays._device().is_device(x):
+        _arrays._device().check_no_gradient(x)
+        from lowp import _device_blocks  # which needs this module
+
+        return _device_blocks.encode(x, fmt, **rest)
     array = _arrays.as_array(x)
     return encode_memory(*_memory(array), array.dtype, fmt, **rest)
 

@@ -1,44 +1,67 @@
-"""The array libraries of a GPU: what lowp._device needs of PyTorch and of CuPy."""
+"""The array libraries of a GPU: what lowp._device needs of PyTorch and of CuPy, and how the arrays
+of others (JAX, Numba, whatever has DLPack or __cuda_array_interface__) go through one of them.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from importlib import import_module
 from typing import Any, Protocol
 
-__all__ = ["Library", "library_of"]
+import numpy as np
+
+__all__ = ["Library", "adopt", "is_device", "library_of"]
+
+#: DLPack's numbers of CUDA memory, plain and managed.
+_DLPACK_CUDA = (2, 13)
 
 
 class Library(Protocol):
-    """What is needed of an array library."""
+    """What is needed of an array library; `x` is an array on the device in question."""
 
     def dtype(self, x: Any) -> str: ...
     def pointer(self, x: Any) -> int: ...
+    def is_plain(self, x: Any) -> bool: ...
     def strides(self, x: Any) -> tuple[int, ...]: ...
     def contiguous(self, x: Any) -> Any: ...
+    def convert(self, x: Any, dtype: str) -> Any: ...
     def empty(self, x: Any, shape: tuple[int, ...], dtype: str) -> Any: ...
     def empty_like(self, x: Any) -> Any: ...
-    def clear(self, x: Any) -> None: ...
+    def from_host(self, x: Any, values: np.ndarray[Any, Any]) -> Any: ...
+    def host(self, x: Any) -> np.ndarray[Any, Any]: ...
+    def index(self, x: Any) -> int: ...
+    def is_current(self, x: Any) -> bool: ...
     def device(self, x: Any) -> AbstractContextManager[Any]: ...
     def stream(self, x: Any) -> int: ...
+    def is_captured(self, x: Any) -> bool: ...
 
 
 class _Torch:
     def __init__(self) -> None:
         self._torch: Any = import_module("torch")
+        # Stream objects cost as much as a launch; PyTorch's own compiler asks for the raw one.
+        self._raw: Any = getattr(self._torch._C, "_cuda_getCurrentRawStream", None)
 
     def dtype(self, x: Any) -> str:
         return str(x.dtype).removeprefix("torch.")
 
     def pointer(self, x: Any) -> int:
-        return int(x.data_ptr())
+        return x.data_ptr()  # type: ignore[no-any-return]
+
+    def is_plain(self, x: Any) -> bool:
+        return x.is_contiguous()  # type: ignore[no-any-return]
 
     def strides(self, x: Any) -> tuple[int, ...]:
-        return tuple(x.stride())
+        return x.stride()  # type: ignore[no-any-return]
 
     def contiguous(self, x: Any) -> Any:
         return x.contiguous()
+
+    def convert(self, x: Any, dtype: str) -> Any:
+        return x.to(getattr(self._torch, dtype))
 
     def empty(self, x: Any, shape: tuple[int, ...], dtype: str) -> Any:
         return self._torch.empty(shape, dtype=getattr(self._torch, dtype), device=x.device)
@@ -46,15 +69,29 @@ class _Torch:
     def empty_like(self, x: Any) -> Any:
         return self._torch.empty_like(x)
 
-    def clear(self, x: Any) -> None:
-        x.zero_()
+    def from_host(self, x: Any, values: np.ndarray[Any, Any]) -> Any:
+        return self._torch.from_numpy(values).to(x.device)
+
+    def host(self, x: Any) -> np.ndarray[Any, Any]:
+        return np.asarray(x.cpu().numpy())
+
+    def index(self, x: Any) -> int:
+        return x.get_device()  # type: ignore[no-any-return]
+
+    def is_current(self, x: Any) -> bool:
+        return bool(x.get_device() == self._torch.cuda.current_device())
 
     def device(self, x: Any) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self._torch.cuda.device(x.device)
         return context
 
     def stream(self, x: Any) -> int:
+        if self._raw is not None:
+            return int(self._raw(x.get_device()))
         return int(self._torch.cuda.current_stream(x.device).cuda_stream)
+
+    def is_captured(self, x: Any) -> bool:
+        return bool(self._torch.cuda.is_current_stream_capturing())
 
 
 class _CuPy:
@@ -65,7 +102,10 @@ class _CuPy:
         return str(x.dtype.name)
 
     def pointer(self, x: Any) -> int:
-        return int(x.data.ptr)
+        return x.data.ptr  # type: ignore[no-any-return]
+
+    def is_plain(self, x: Any) -> bool:
+        return x.flags.c_contiguous  # type: ignore[no-any-return]
 
     def strides(self, x: Any) -> tuple[int, ...]:
         return tuple(step // x.itemsize for step in x.strides)
@@ -73,14 +113,26 @@ class _CuPy:
     def contiguous(self, x: Any) -> Any:
         return self._cupy.ascontiguousarray(x)
 
+    def convert(self, x: Any, dtype: str) -> Any:
+        return x.astype(dtype, copy=False)
+
     def empty(self, x: Any, shape: tuple[int, ...], dtype: str) -> Any:
         return self._cupy.empty(shape, dtype)
 
     def empty_like(self, x: Any) -> Any:
         return self._cupy.empty_like(x)
 
-    def clear(self, x: Any) -> None:
-        x.fill(0)
+    def from_host(self, x: Any, values: np.ndarray[Any, Any]) -> Any:
+        return self._cupy.asarray(values)
+
+    def host(self, x: Any) -> np.ndarray[Any, Any]:
+        return np.asarray(self._cupy.asnumpy(x))
+
+    def index(self, x: Any) -> int:
+        return int(x.device.id)
+
+    def is_current(self, x: Any) -> bool:
+        return bool(x.device.id == self._cupy.cuda.runtime.getDevice())
 
     def device(self, x: Any) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = x.device
@@ -89,20 +141,82 @@ class _CuPy:
     def stream(self, x: Any) -> int:
         return int(self._cupy.cuda.get_current_stream().ptr)
 
+    def is_captured(self, x: Any) -> bool:
+        return bool(self._cupy.cuda.get_current_stream().is_capturing())
+
 
 @lru_cache(maxsize=2)
 def _load(name: str) -> Library:
     return _Torch() if name == "torch" else _CuPy()
 
 
-def library_of(x: Any) -> Library:
-    """The library that x is of; TypeError for any other."""
-    name = type(x).__module__.partition(".")[0]
-    if any(base.__module__.partition(".")[0] == "torch" for base in type(x).__mro__):
-        name = "torch"
-    if name not in ("torch", "cupy"):
+@lru_cache(maxsize=256)
+def _root(kind: Any) -> str:
+    """The package of a type, or of what it derives from: torch, cupy or another."""
+    packages: list[str] = [base.__module__.partition(".")[0] for base in kind.__mro__]
+    return next((name for name in packages if name in ("torch", "cupy")), packages[0])
+
+
+def is_device(x: Any) -> bool:
+    """Whether x lies in the memory of a CUDA device."""
+    tensor = getattr(x, "is_cuda", None)  # PyTorch's: its interface refuses tensors with a gradient
+    if tensor is not None:
+        return bool(tensor)
+    if isinstance(x, (np.ndarray, np.generic, float, int, str, list, tuple)):
+        return False
+    kind: Any = type(x)
+    if _root(kind) == "cupy":
+        return hasattr(x, "__cuda_array_interface__")
+    try:
+        return int(x.__dlpack_device__()[0]) in _DLPACK_CUDA
+    except Exception:  # no DLPack, or none of this array: libraries differ in what they raise
+        return hasattr(x, "__cuda_array_interface__")
+
+
+def library_of(x: Any) -> Library | None:
+    """The library that x is of, or None for one that lowp does not know."""
+    kind: Any = type(x)
+    name = _root(kind)
+    return _load(name) if name in ("torch", "cupy") else None
+
+
+def _helper() -> tuple[str, Any]:
+    """A library to look at others' arrays with: one that is there already, or one that there is."""
+    for is_loaded in (True, False):
+        for name in ("torch", "cupy"):
+            if is_loaded and name not in sys.modules:
+                continue
+            try:
+                module = import_module(name)
+            except ImportError:
+                continue
+            if name == "cupy" or module.cuda.is_available():
+                return name, module
+    raise TypeError(
+        "arrays of a GPU that are not PyTorch's or CuPy's go through one of these, and neither is "
+        "installed: pip install cupy-cuda13x (or cupy-cuda12x), or torch"
+    )
+
+
+def adopt(x: Any) -> tuple[Any, Callable[[Any], Any]]:
+    """x as an array of PyTorch or CuPy, without a copy, and what makes such a one x's kind again:
+    JAX's and Numba's; others' results stay arrays of the library in between.
+    """
+    name, module = _helper()
+    try:
+        if hasattr(x, "__dlpack__"):
+            own = module.from_dlpack(x)
+        else:
+            own = module.as_tensor(x, device="cuda") if name == "torch" else module.asarray(x)
+    except (BufferError, RuntimeError, TypeError) as error:
+        kind = f"{type(x).__module__}.{type(x).__name__}"
         raise TypeError(
-            f"arrays of a GPU must be PyTorch's or CuPy's; got {name}.{type(x).__name__}: pass "
-            "torch.as_tensor(x) or cupy.asarray(x), which copy nothing"
-        )
-    return _load(name)
+            f"{kind} cannot be read as an array of a GPU ({error}); pass one of PyTorch or CuPy, "
+            "or of the CPU"
+        ) from error
+    package = type(x).__module__.partition(".")[0]
+    if package in ("jax", "jaxlib"):
+        return own, import_module("jax.dlpack").from_dlpack
+    if package == "numba":
+        return own, import_module("numba.cuda").as_cuda_array
+    return own, lambda y: y

@@ -52,7 +52,11 @@ def save(
     names that clash. OSError: what the system says.
     """
     values = {
-        name: t if isinstance(t, BlockTensor | CodeTensor) else np.asarray(t)
+        name: t.numpy()
+        if isinstance(t, BlockTensor)
+        else t
+        if isinstance(t, CodeTensor)
+        else np.asarray(t)
         for name, t in tensors.items()
     }
     layouts = {name: layout_of(tensor, name) for name, tensor in values.items()}

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import lowp
 
-from . import _targets
+from . import _device, _targets
 from ._groups import Errors, measure_groups
 from ._sums import BLOCK, Error, Sums, measure, no_codes, nothing
 from ._targets import Target
@@ -86,10 +86,11 @@ def error(
 ) -> Error | Errors:
     """Measures of quantizing `x` to a format, or of quantized values against `x`.
 
-    x: floats of any shape (lists become float64; a memory-mapped array is read piece by piece), or
-    an iterator of chunks of one tensor. q_or_format: a format or block format or its name (`x` is
-    quantized with the given options, those of `lowp.quantize`; blocks run along `axis`) or an array
-    of x's shape (options are ignored). An iterator needs a format; block formats scale each chunk
+    x: floats of any shape (lists become float64; a memory-mapped array is read piece by piece; an
+    array of a GPU is measured there, per="tensor"), or an iterator of chunks of one tensor.
+    q_or_format: a format or block format or its name (`x` is quantized with the given options,
+    those of `lowp.quantize`; blocks run along `axis`) or an array of x's shape (options are
+    ignored). An iterator needs a format; block formats scale each chunk
     by itself.
 
     per="tensor": one `Error`. per="row": `Errors` of every slice along `axis`, in the shape of x
@@ -112,6 +113,11 @@ def error(
     if isinstance(x, Iterator):
         raise TypeError(f"per={per!r} needs an array; got an iterator of chunks: join them first")
     groups = _groups_of(per, block, target)
+    if _device.is_device(x):
+        raise TypeError(
+            f"per={per!r} is measured on the CPU: pass x.cpu().numpy() or cupy.asnumpy(x); "
+            "per='tensor' is measured on the GPU"
+        )
     values = _floats(x)
     marks: tuple[Bools | None, Bools | None] = (None, None)
     if target is None:
@@ -318,6 +324,8 @@ def _tensor_error(
     options: _targets.Options,
     axis: int,
 ) -> Error:
+    if _device.is_device(x):
+        return _device_error(x, q, target, options, axis)
     if target is None:
         if isinstance(x, Iterator):
             raise TypeError(
@@ -332,7 +340,22 @@ def _tensor_error(
     return meter.error()
 
 
+def _device_error(
+    x: Any, q: Any, target: Target | None, options: _targets.Options, axis: int
+) -> Error:
+    from . import _device_measures  # which needs this module
+
+    if target is None:
+        return _device_measures.measure_values(x, q).error()
+    return _device_measures.measure_format(x, target, options, axis).error()
+
+
 def _floats(x: ArrayLike) -> Floats:
+    if _device.is_device(x):
+        raise TypeError(
+            "an array of a GPU is measured as a whole: lowp.error(x, format); in chunks, pass "
+            "x.cpu().numpy() or cupy.asnumpy(x)"
+        )
     values = np.asarray(x)
     known = values.dtype in (np.float64, np.float32, np.float16)
     if not known and values.dtype.name != "bfloat16":

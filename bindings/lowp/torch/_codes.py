@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 import lowp
-from lowp import _device
+from lowp import _device, _device_blocks
 from lowp.torch._ops import LIBRARY, _options, check_dtype, has_kernels, parse
 
 __all__ = ["code_dtype"]
@@ -62,6 +62,13 @@ def _encode(
     return torch.from_numpy(np.asarray(codes)).to(x.device)
 
 
+def _encode_cuda(x: torch.Tensor, format: str, **options: Any) -> torch.Tensor:
+    check_dtype(x)
+    if _device.kernels() is None:
+        return _encode(x, format, **options)
+    return _device.encode(x, format, **options)  # type: ignore[no-any-return]
+
+
 def _encode_fake(x: torch.Tensor, format: str, **_: Any) -> torch.Tensor:
     check_dtype(x)
     return x.new_empty(x.shape, dtype=code_dtype(parse(format).bits))
@@ -73,7 +80,7 @@ def _encode_blocks(
     check_dtype(x)
     if has_kernels(x):
         try:
-            return _device.encode_blocks(x, parse(format), axis=axis, seed=seed, stream=stream)
+            return _device_blocks.encode_blocks(x, format, axis=axis, seed=seed, stream=stream)
         except NotImplementedError:
             pass
     t = lowp.encode(_wide(x), parse(format), axis=axis, seed=seed, stream=stream)
@@ -119,7 +126,7 @@ def _decode_blocks(
     dtype: torch.dtype,
 ) -> torch.Tensor:
     if has_kernels(codes):
-        return _device.decode_blocks(codes, scales, outer, format, shape, axis, dtype)
+        return _device_blocks.decode_blocks(codes, scales, outer, format, shape, axis, dtype)
     host = [part.cpu().numpy() for part in (codes, scales, outer)]
     wide = np.float64 if dtype == torch.float64 else np.float32
     t = lowp.BlockTensor(parse(format), host[0], host[1], host[2], tuple(shape), axis, wide)
@@ -130,6 +137,11 @@ LIBRARY.impl("encode", _encode, "CompositeExplicitAutograd")
 LIBRARY.impl("encode_blocks", _encode_blocks, "CompositeExplicitAutograd")
 LIBRARY.impl("decode", _decode, "CompositeExplicitAutograd")
 LIBRARY.impl("decode_blocks", _decode_blocks, "CompositeExplicitAutograd")
+# On CUDA devices by their own key; where the package has no kernels these take the host's way, too.
+LIBRARY.impl("encode", _encode_cuda, "CUDA")
+LIBRARY.impl("encode_blocks", _encode_blocks, "CUDA")
+LIBRARY.impl("decode", _decode, "CUDA")
+LIBRARY.impl("decode_blocks", _decode_blocks, "CUDA")
 torch.library.register_fake("lowp::encode", _encode_fake)
 torch.library.register_fake("lowp::encode_blocks", _encode_blocks_fake)
 torch.library.register_fake(

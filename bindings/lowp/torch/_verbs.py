@@ -12,7 +12,7 @@ import torch
 import lowp
 from lowp.torch import _codes, _state
 from lowp.torch._given import format_name
-from lowp.torch._ops import check_dtype, parse
+from lowp.torch._ops import check_dtype, is_eager, parse, quantize_eager
 from lowp.torch.recipe import Quantizer
 
 __all__ = ["TensorBlocks", "decode", "encode", "hadamard", "matmul", "quantize"]
@@ -114,6 +114,9 @@ def quantize(
     back = None
     if gradient_format is not None:
         back = (*_prepared(x, gradient_format, axis, (None,) * 3), seed, stream + 1)
+    if x.is_cuda and gradient == "straight_through" and back is None and is_eager(x):
+        keys = ("rounding", "saturation", "random_bits", "seed", "stream")
+        return quantize_eager(x, call[0], call[1], **dict(zip(keys, call[2:], strict=True)))
     y: torch.Tensor = _Quantize.apply(x, call, gradient, back)
     return y
 
