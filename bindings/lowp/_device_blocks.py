@@ -150,7 +150,7 @@ class DeviceBlockTensor(BlockTensor):
     """A BlockTensor whose parts lie on a GPU, as arrays of the library that the encoded one was of.
 
     What lowp.encode gives for an array of a GPU in a block format. decode, slices, element_codes
-    and scale_values stay on the device; numpy() makes a BlockTensor of the host, save writes that one.
+    and scale_values stay on the device; numpy() makes a BlockTensor of the host, which save writes.
     np.asarray raises TypeError: nothing is copied to the host unasked.
     """
 
