@@ -5,11 +5,29 @@ namespace lowp::python {
 namespace {
 
 /// The random bits of a call, the word for failures and the stream, as one tuple of integers: seed,
-/// stream, generator (0: of 10 rounds, 1: of 7), address of the stream's offset, of the word, the queue.
-using source = std::tuple<std::uint64_t, std::uint64_t, int, pointer, pointer, pointer>;
+/// stream, generator (0: of 10 rounds, 1: of 7), addresses of the stream's offset and of the word, the
+/// queue, address of random bits given instead.
+using source = std::tuple<std::uint64_t, std::uint64_t, int, pointer, pointer, pointer, pointer>;
+
+[[noreturn]] void refuse(const char* message) {
+    PyErr_SetString(PyExc_NotImplementedError, message);
+    throw py::error_already_set();
+}
+
+template <class Options>
+void give_random(Options& o, pointer random) {
+    if constexpr (requires { o.random; }) o.random = at<const std::uint32_t>(random);
+    else if (random != 0) refuse("random bits are not taken on the device");
+}
+template <class Options>
+void give_ideals(Options& o, pointer ideals) {
+    if constexpr (requires { o.ideals; }) o.ideals = at<const double>(ideals);
+    else if (ideals != 0) refuse("scales are not taken on the device");
+}
 
 cuda::options options_of(const source& s) {
     cuda::options o;
+    give_random(o, std::get<6>(s));
     o.source = {std::get<0>(s), std::get<1>(s), static_cast<generator>(std::get<2>(s))};
     o.stream_offset = at<const std::uint64_t>(std::get<3>(s));
     o.failures = at<std::uint32_t>(std::get<4>(s));
@@ -70,14 +88,18 @@ public:
     [[nodiscard]] std::size_t workspace(bool packed) const {  // NOLINT: Python's word
         return cuda::workspace_size(carrier_, format_, layout_, packing_of(packed));
     }
-    void quantize(pointer x, pointer out, pointer workspace, const source& s) const {
-        cuda::quantize(at<void>(x), at<void>(out), carrier_, format_, layout_,
-                       block_options_of(s, workspace), queue_of(s));
+    void quantize(pointer x, pointer out, pointer workspace, pointer ideals,
+                  const source& s) const {
+        cuda::block_options o = block_options_of(s, workspace);
+        give_ideals(o, ideals);
+        cuda::quantize(at<void>(x), at<void>(out), carrier_, format_, layout_, o, queue_of(s));
     }
     void encode(pointer x, pointer codes, pointer scales, pointer outer, bool packed,
-                const std::optional<std::uint64_t>& nan, pointer workspace, const source& s) const {
+                const std::optional<std::uint64_t>& nan, pointer workspace, pointer ideals,
+                const source& s) const {
         cuda::block_options o = block_options_of(s, workspace);
         o.nan_code = nan;
+        give_ideals(o, ideals);
         cuda::encode(at<void>(x), carrier_, memory_of(codes, scales, outer, packed), format_,
                      layout_, o, queue_of(s));
     }

@@ -50,6 +50,10 @@ def blocks_of(x: Any, block: Any, *, axis: int = -1) -> Array:
     taken row by row.
     """
     fmt = _core.block_format(block)
+    if _arrays._device().is_device(x):
+        from lowp import _device_given  # which needs this module
+
+        return _device_given.blocks_of(x, fmt, axis=axis)  # type: ignore[no-any-return]
     array = np.asarray(x)
     count, rows, columns, down, across, _ = _core._block_grid(
         fmt, list(array.shape), check_axis(axis, array.ndim)

@@ -8,23 +8,40 @@ What depends on names and shapes alone is worked out once: a call costs some mic
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from lowp import _arrays, _blocks, _core
 from lowp._block_tensor import check_axis
-from lowp._device_libraries import Library, adopt, is_device, library_of
+from lowp._device_calls import (
+    NAN_WITHOUT_CODE,
+    Source,
+    check_floats,
+    check_no_gradient,
+    check_random,
+    dtype_name,
+    foreign,
+    kernels,
+    module,
+    source_of,
+    told,
+    word_of,
+    work_of,
+)
+from lowp._device_libraries import Library, is_device, library_of
+from lowp._device_pack import pack, unpack
 
 __all__ = [
+    "block_conversion",
+    "block_of",
     "check_no_gradient",
     "decode",
     "encode",
-    "foreign",
+    "given_random",
+    "given_scales",
     "is_device",
     "kernels",
     "pack",
@@ -32,115 +49,7 @@ __all__ = [
     "unpack",
 ]
 
-_FLOATS = ("float32", "float64", "float16", "bfloat16")
-_GENERATORS = {"philox4x32_10": 0, "philox4x32_7": 1}
 _UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
-
-#: Seed, stream, generator, addresses of the stream's offset and of the word for failures, queue.
-Source = tuple[int, int, int, int, int, int]
-
-
-@lru_cache(maxsize=1)
-def kernels() -> ModuleType | None:
-    """lowp._cuda, or None in a package that was built without CUDA."""
-    try:
-        return import_module("lowp._cuda")
-    except ImportError:
-        return None
-
-
-def module() -> Any:
-    """lowp._cuda; TypeError says how to come by it."""
-    found = kernels()
-    if found is None:
-        raise TypeError(
-            "this lowp was built without CUDA, and the array is on a GPU. Install it where nvcc "
-            "12.4 or later is: pip install --no-binary lowp -C cmake.define.LOWP_CUDA=ON lowp. "
-            "Without, lowp.torch works on a GPU by PyTorch's own operations, to the same bits, and "
-            "lowp on arrays of the CPU: x.cpu().numpy(), cupy.asnumpy(x)"
-        )
-    return found
-
-
-def check_no_gradient(x: Any) -> None:
-    """TypeError for a tensor whose derivative would be lost."""
-    if getattr(x, "requires_grad", False) and import_module("torch").is_grad_enabled():
-        raise TypeError(
-            "x requires a gradient, which would end here: lowp.torch's verbs have derivatives; "
-            "without one, pass x.detach()"
-        )
-
-
-def check_floats(dtype: str, what: str = "x") -> None:
-    """TypeError for a dtype that is no carrier."""
-    if dtype not in _FLOATS:
-        raise TypeError(f"{what} must have dtype {', '.join(_FLOATS)}; got {dtype}")
-
-
-def foreign(verb: Callable[..., Any], x: Any, *rest: Any, out: Any = None, **options: Any) -> Any:
-    """A verb on an array of a library that lowp does not know: through one that it does."""
-    module()
-    own, back = adopt(x)
-    if out is None:
-        return back(verb(own, *rest, **options))
-    if type(x).__module__.partition(".")[0] in ("jax", "jaxlib"):
-        raise TypeError("arrays of JAX do not change: leave out= out")
-    verb(own, *rest, out=adopt(out)[0], **options)
-    return out
-
-
-# ---- where a call runs ---------------------------------------------------------------------------
-
-#: Words that failures are told to, one a queue of a device; zero between calls.
-_WORDS: dict[tuple[int, int, int], Any] = {}
-
-
-def word_of(library: Library, x: Any, why: str) -> Any:
-    """A zero word that kernels of the current stream tell failures to. RuntimeError in the capture
-    of a graph, which cannot wait for what is told.
-    """
-    if library.is_captured(x):
-        raise RuntimeError(
-            f"the capture of a CUDA graph cannot wait for the device, which has to tell {why}"
-        )
-    key = (id(library), library.index(x), library.stream(x))
-    word = _WORDS.get(key)
-    if word is None:
-        word = _WORDS[key] = library.from_host(x, np.zeros(1, np.int32))
-    return word
-
-
-def told(word: Any) -> bool:
-    """Whether something was told, once the device is there; the word is zero again."""
-    if int(word.item()) == 0:
-        return False
-    word[...] = 0
-    return True
-
-
-def source_of(
-    library: Library,
-    x: Any,
-    word: Any = None,
-    *,
-    seed: Any = 0,
-    stream: Any = 0,
-    generator: str = "philox4x32_10",
-    stream_offset: Any = None,
-) -> Source:
-    """What a kernel is told of random bits, failures and its queue. stream_offset: an int64 array
-    of one on the device, which must live until the call is over.
-    """
-    if generator not in _GENERATORS:
-        raise ValueError(f"generator must be one of {', '.join(_GENERATORS)}; got {generator!r}")
-    return (
-        seed if seed == 0 and type(seed) is int else _arrays.word(seed, "seed"),
-        stream if stream == 0 and type(stream) is int else _arrays.word(stream, "stream"),
-        _GENERATORS[generator],
-        0 if stream_offset is None else library.pointer(stream_offset),
-        0 if word is None else library.pointer(word),
-        library.stream(x),
-    )
 
 
 # ---- what is worked out once ---------------------------------------------------------------------
@@ -179,19 +88,6 @@ def block_conversion(name: str, dtype: str, shape: tuple[int, ...], axis: int) -
 _is_block = lru_cache(maxsize=4096, typed=True)(_core.is_block_format)
 
 
-def _refuse(random: Any, scales: Any) -> None:
-    if random is not None or scales is not None:
-        raise NotImplementedError("random and scales are not taken on the device: pass CPU arrays")
-
-
-def work_of(library: Library, x: Any, size: int) -> tuple[Any, int]:
-    """Workspace of so many bytes and its address; the first must outlive the call."""
-    if size == 0:
-        return None, 0
-    work = library.empty(x, (size,), "uint8")
-    return work, library.pointer(work)
-
-
 # ---- quantize ------------------------------------------------------------------------------------
 
 
@@ -213,7 +109,9 @@ def quantize(
 
     x: float32, float64, float16 or bfloat16 of any strides. out: as x, or None. source: seed,
     stream, generator, and stream_offset, an int64 array of one on the device, added to stream.
-    NotImplementedError for what the device does not do: random, scales, rules that search.
+    NotImplementedError for what the device does not do. random: uint32 of x's shape on the device,
+    or integers of the host; scales: float64 of the blocks' shape there or of the host, or a
+    function of the blocks.
     """
     library = library_of(x)
     rest = {"axis": axis, "random": random, "scales": scales, **source}
@@ -232,7 +130,6 @@ def quantize(
                 random_bits=random_bits,
                 **rest,
             )
-    _refuse(random, scales)
     dtype = library.dtype(x)
     if out is None:
         y = library.empty_like(x)
@@ -242,10 +139,19 @@ def quantize(
             raise ValueError(
                 f"out must be on x's device, with its shape {tuple(x.shape)} and dtype {dtype}"
             )
-    given = source_of(library, x, **source)
-    if _is_block(fmt):
-        block = block_of(fmt, *modes)
-        return _quantize_blocks(library, x, y, block, dtype, check_axis(axis, x.ndim), given)
+    block = block_of(fmt, *modes) if _is_block(fmt) else None
+    words = word = None
+    if random is not None:
+        words, word = given_random(library, x, random, random_bits if block is None else block)
+    given = source_of(library, x, word, random=words, **source)
+    if block is not None:
+        at = check_axis(axis, x.ndim)
+        ideals = given_scales(library, x, block, at, scales)
+        _quantize_blocks(library, x, y, block, dtype, at, ideals, given)
+        check_random(word)
+        return y
+    if scales is not None:
+        raise ValueError("scales is of block formats; a scalar format has none")
     made, _ = _conversion(fmt, dtype, *modes)
     if library.is_plain(x) and library.is_plain(y):
         made.quantize(library.pointer(x), library.pointer(y), math.prod(x.shape), given)
@@ -258,21 +164,48 @@ def quantize(
             x.shape,
             given,
         )
+    check_random(word)
     return y
 
 
+def given_random(library: Library, x: Any, random: Any, of: Any) -> tuple[Any, Any]:
+    """Random bits given, and the word that tells of too large ones where they can be that."""
+    from lowp import _device_given
+
+    bits = of if of is None or isinstance(of, int) else of.fields["random_bits"]
+    words = _device_given.random_words(library, x, random)
+    if bits is None or bits == 32:
+        return words, None
+    return words, word_of(library, x, f"of random bits of 2**{bits} or more")
+
+
+def given_scales(library: Library, x: Any, block: _core.BlockFormat, axis: int, scales: Any) -> Any:
+    if scales is None:
+        return None
+    from lowp import _device_given
+
+    return _device_given.ideal_scales(library, x, block, axis, scales)
+
+
 def _quantize_blocks(
-    library: Library, x: Any, y: Any, block: _core.BlockFormat, dtype: str, axis: int, given: Source
-) -> Any:
+    library: Library,
+    x: Any,
+    y: Any,
+    block: _core.BlockFormat,
+    dtype: str,
+    axis: int,
+    ideals: Any,
+    given: Source,
+) -> None:
     made, size = block_conversion(block.name, dtype, tuple(x.shape), axis)
     plain = library.contiguous(x)
     target = y if library.is_plain(y) else library.empty(x, tuple(x.shape), dtype)
     work, at = work_of(library, x, size)
-    made.quantize(library.pointer(plain), library.pointer(target), at, given)
+    scales = 0 if ideals is None else library.pointer(ideals)
+    made.quantize(library.pointer(plain), library.pointer(target), at, scales, given)
     del work
     if target is not y:
         y[...] = target
-    return y
 
 
 # ---- encode, decode ------------------------------------------------------------------------------
@@ -311,12 +244,15 @@ def encode(
             return foreign(encode, x, fmt, **named)
         with library.device(x):
             return encode(x, fmt, **named)
-    _refuse(random, None)
     made, target = _conversion(fmt, library.dtype(x), rounding, saturation, random_bits)
     nan_code = _nan_code(nan, target)
     word = None
     if nan_code is None and not target.has_nan:
         word = word_of(library, x, f"of a NaN, for which {target} has no code: pass nan, its code")
+    words = None
+    if random is not None:
+        words, told_to = given_random(library, x, random, random_bits)
+        word = word if told_to is None else told_to
     codes, size = _codes_for(library, x, target, out)
     made.encode(
         library.pointer(x),
@@ -326,10 +262,13 @@ def encode(
         size,
         x.shape,
         nan_code,
-        source_of(library, x, word, **source),
+        source_of(library, x, word, random=words, **source),
     )
-    if word is not None and told(word):
+    bits = 0 if word is None else told(word)
+    if bits & NAN_WITHOUT_CODE:
         raise ValueError(f"{target} has no NaN; got NaN: pass nan, the code it is to get")
+    if bits:
+        raise ValueError("random must be below 2**random_bits; got larger ones")
     return codes
 
 
@@ -345,16 +284,6 @@ def _codes_for(library: Library, x: Any, target: _core.Format, out: Any) -> tupl
             f"out must be on x's device, with its shape {tuple(x.shape)} and dtype {name} or wider"
         )
     return out, np.dtype(integer).itemsize
-
-
-def dtype_name(dtype: Any) -> str:
-    """float32 of torch.float32, np.float32, "float32" or None."""
-    if dtype is None:
-        return "float32"
-    text = str(dtype)
-    if text in _FLOATS:
-        return text
-    return text.removeprefix("torch.") if text.startswith("torch.") else str(np.dtype(dtype).name)
 
 
 def decode(codes: Any, fmt: Any, *, dtype: Any = None, out: Any = None, threads: Any = None) -> Any:
@@ -398,47 +327,6 @@ def decode(codes: Any, fmt: Any, *, dtype: Any = None, out: Any = None, threads:
     if word is not None and told(word):
         raise ValueError(f"codes of {source} have {source.bits} bits; got a code with higher bits")
     return y
-
-
-# ---- dense bytes ---------------------------------------------------------------------------------
-
-
-def pack(codes: Any, bits: int) -> Any:
-    """lowp.pack of an array on a device; waits for it where codes could have more bits."""
-    library = library_of(codes)
-    if library is None:
-        return foreign(pack, codes, bits)
-    if library.dtype(codes) != "uint8":
-        raise TypeError(f"codes must be uint8; got {library.dtype(codes)}")
-    plain, count = library.contiguous(codes), math.prod(codes.shape)
-    word = word_of(library, codes, "of codes with more bits") if bits < 8 else None
-    packed = library.empty(codes, ((count * max(bits, 0) + 7) // 8,), "uint8")
-    with library.device(codes):
-        given = source_of(library, codes, word)
-        module().pack(library.pointer(plain), count, bits, library.pointer(packed), given)
-        if word is not None and told(word):
-            raise ValueError(f"a code has more than {bits} bits")
-    return packed
-
-
-def unpack(buffer: Any, bits: int, count: int) -> Any:
-    """lowp.unpack of an array on a device."""
-    library = library_of(buffer)
-    if library is None:
-        return foreign(unpack, buffer, bits, count)
-    wanted = (count * bits + 7) // 8
-    if library.dtype(buffer) != "uint8":
-        raise TypeError(f"buffer must be uint8; got {library.dtype(buffer)}")
-    if math.prod(buffer.shape) != wanted or count < 0:
-        raise ValueError(
-            f"{count} codes of {bits} bits take {wanted} bytes; got {math.prod(buffer.shape)}"
-        )
-    plain = library.contiguous(buffer)
-    codes = library.empty(buffer, (count,), "uint8")
-    with library.device(buffer):
-        given = source_of(library, buffer)
-        module().unpack(library.pointer(plain), bits, library.pointer(codes), count, given)
-    return codes
 
 
 def __getattr__(name: str) -> Any:

@@ -10,9 +10,9 @@ import numpy as np
 
 from lowp import _arrays, _blocks, _core
 from lowp._block_tensor import BlockTensor, check_axis, grid, line_length, outer_count
-from lowp._device import (
-    block_conversion,
-    block_of,
+from lowp._device import block_conversion, block_of, given_random, given_scales
+from lowp._device_calls import (
+    NAN_WITHOUT_CODE,
     dtype_name,
     module,
     source_of,
@@ -63,6 +63,8 @@ def encode_blocks(
     random_bits: int | None = None,
     packed: bool | None = None,
     nan: Any = None,
+    random: Any = None,
+    scales: Any = None,
     **source: Any,
 ) -> tuple[Any, Any, Any]:
     """Codes, scales and outer scales of x, as a BlockTensor has them, on x's device."""
@@ -73,12 +75,16 @@ def encode_blocks(
     made, _ = block_conversion(block.name, library.dtype(x), shape, at)
     nan_code = _blocks._nan_code(nan, block)
     codes = library.empty(x, (_code_bytes(block, shape, at, closed),), "uint8")
-    scales = library.empty(x, grid(block, shape, at), _code_dtype(block.scale.bits))
+    scale_codes = library.empty(x, grid(block, shape, at), _code_dtype(block.scale.bits))
     outer = library.empty(x, (outer_count(block, shape, at),), "float64")
     with library.device(x):
-        word = None
+        word = words = None
         if _loses_nan(block, nan_code):
             word = word_of(library, x, f"of a NaN, for which {block} has no code")
+        if random is not None:
+            words, told_to = given_random(library, x, random, block)
+            word = word if told_to is None else told_to
+        ideals = given_scales(library, x, block, at, scales)
         plain = library.contiguous(x)
         if library.pointer(plain) % 16:
             plain = library.empty(x, shape, library.dtype(x))
@@ -87,20 +93,24 @@ def encode_blocks(
         made.encode(
             library.pointer(plain),
             library.pointer(codes),
-            library.pointer(scales),
+            library.pointer(scale_codes),
             library.pointer(outer),
             closed,
             nan_code,
             place,
-            source_of(library, x, word, **source),
+            0 if ideals is None else library.pointer(ideals),
+            source_of(library, x, word, random=words, **source),
         )
         del work
-        if word is not None and told(word):
+        bits = 0 if word is None else told(word)
+        if bits & NAN_WITHOUT_CODE:
             raise ValueError(
                 "the input has NaN or infinity, for which neither scale nor element of "
                 f"{block} has a code"
             )
-    return codes, scales, outer
+        if bits:
+            raise ValueError("random must be below 2**random_bits; got larger ones")
+    return codes, scale_codes, outer
 
 
 def decode_blocks(
@@ -324,9 +334,6 @@ def encode(x: Any, fmt: Any, **options: Any) -> DeviceBlockTensor:
 
     Arrays of other libraries than PyTorch and CuPy give a tensor with parts of the one in between.
     """
-    random, scales = options.pop("random", None), options.pop("scales", None)
-    if random is not None or scales is not None:
-        raise NotImplementedError("random and scales are not taken on the device: pass CPU arrays")
     options.pop("threads", None)
     if library_of(x) is None:
         x = adopt(x)[0]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 import lowp
 
-from . import _device, _device_blocks, _targets
+from . import _device, _device_blocks, _device_calls, _targets
 from ._block_tensor import grid
 from ._device_libraries import Library, adopt, is_device, library_of
 from ._sums import Sums, nothing
@@ -42,9 +42,9 @@ def amax(x: Any, block: tuple[int, int] = (0, 0), axis: int = -1) -> Any:
     """
     library = library_of(x)
     if library is None:
-        return _device.foreign(amax, x, block, axis)
+        return _device_calls.foreign(amax, x, block, axis)
     dtype, shape = library.dtype(x), list(x.shape)
-    _device.check_floats(dtype)
+    _device_calls.check_floats(dtype)
     if not math.prod(shape):
         return library.from_host(x, np.zeros(int(block == (0, 0)), np.float32))
     rows, columns = block
@@ -54,11 +54,11 @@ def amax(x: Any, block: tuple[int, int] = (0, 0), axis: int = -1) -> Any:
         named = lowp.BlockFormat(shape=(rows, size) if rows > 1 else size)
         count = math.prod(grid(named, tuple(shape), axis))
     out = library.empty(x, (count,), dtype)
-    kernels = _device.module()
+    kernels = _device_calls.module()
     with library.device(x):
         plain = library.contiguous(x)
         size = kernels.amax_workspace(dtype, block, shape, axis)
-        work, place = _device.work_of(library, x, size)
+        work, place = _device_calls.work_of(library, x, size)
         queue = library.stream(x)
         kernels.amax(
             library.pointer(plain), dtype, block, shape, axis, library.pointer(out), place, queue
@@ -111,7 +111,7 @@ def _count_codes(library: Library, x: Any, codes: Any, bits: int, size: int) -> 
     """How many finite x have each code; codes: plain uint8 or uint16."""
     dtype = library.dtype(codes)
     counts = library.empty(x, (1 << bits,), "int64")
-    kernels = _device.module()
+    kernels = _device_calls.module()
     with library.device(x):
         kernels.count_codes(
             library.pointer(codes),
@@ -133,7 +133,7 @@ def _measure(library: Library, x: Any, q: Any, target: lowp.Format | None) -> Su
     n = math.prod(x.shape)
     if n == 0:
         return nothing(target is not None, target)
-    kernels = _device.module()
+    kernels = _device_calls.module()
     parts = library.empty(x, (-(-n // kernels.ERROR_RUN) * kernels.ERROR_SUMS_BYTES,), "uint8")
     with library.device(x):
         kernels.measure(
@@ -159,7 +159,7 @@ def _own(x: Any) -> tuple[Any, Library]:
     own = x if library_of(x) is not None else adopt(x)[0]
     library = library_of(own)
     assert library is not None
-    _device.check_floats(library.dtype(own))
+    _device_calls.check_floats(library.dtype(own))
     return own, library
 
 

@@ -204,8 +204,8 @@ def _quantize_cuda(
 ) -> torch.Tensor:
     """The device's kernel where there is one; the number of the call stays on the device."""
     check_dtype(x, format)
-    if scales is None and _device.kernels() is not None:
-        source: dict[str, Any] = {"seed": seed, "stream": stream}
+    if _device.kernels() is not None:
+        source: dict[str, Any] = {"seed": seed, "stream": stream, "scales": scales}
         if calls is not None:
             source["stream_offset"] = calls.to(x.device, torch.int64)
         try:
