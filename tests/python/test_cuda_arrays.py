@@ -104,7 +104,7 @@ def test_pack_and_unpack_are_the_cpus(bits: int) -> None:
 def test_encode_gives_a_block_tensor_of_the_device(
     name: str, dtype: torch.dtype, packed: bool
 ) -> None:
-    x = sample(64, 96, dtype=dtype)
+    x = sample(64, 128, dtype=dtype)
     there = lowp.encode(x.cuda(), name, packed=packed)
     half = dtype in (torch.float16, torch.bfloat16)
     here = lowp.encode((x.float() if half else x).numpy(), name, packed=packed)
@@ -119,8 +119,8 @@ def test_encode_gives_a_block_tensor_of_the_device(
     assert same(there.decode(torch.float64), torch.from_numpy(here.decode(np.float64)))
     assert there.nbytes == here.nbytes
     assert there.bits_per_value == here.bits_per_value
-    part, wanted = there[16:48, 32:64] if "tensor" not in name else there[:, :], here
-    wanted = here[16:48, 32:64] if "tensor" not in name else here[:, :]
+    key = (slice(None),) if "tensor" in name else (slice(16, 48), slice(64, 128))
+    part, wanted = there[key], here[key]
     assert part.decode().is_cuda
     assert same(part.codes, torch.from_numpy(wanted.codes))
     assert same(part.decode(torch.float64), torch.from_numpy(wanted.decode(np.float64)))
@@ -157,6 +157,67 @@ def test_nan_in_blocks_is_refused_or_given_a_code_as_on_the_cpu() -> None:
         lowp.encode(x.cuda(), name)
     there, here = lowp.encode(x.cuda(), name, nan=7), lowp.encode(x.numpy(), name, nan=7)
     assert there.numpy() == here
+
+
+# ---- given random bits and scales ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "mxfp4"])
+def test_given_random_bits_are_taken_from_the_host_and_the_device(name: str) -> None:
+    x = sample(48, 64)
+    for bits in (4, 32):
+        words = np.random.default_rng(bits).integers(0, 2**bits, (48, 64), np.uint32)
+        modes: dict[str, Any] = {"rounding": "stochastic_a", "random_bits": bits}
+        wanted = torch.from_numpy(lowp.quantize(x.numpy(), name, random=words, **modes))
+        there = torch.from_numpy(words).cuda()
+        assert same(lowp.quantize(x.cuda(), name, random=words, **modes), wanted)
+        assert same(lowp.quantize(x.cuda(), name, random=there, **modes), wanted)
+        codes = lowp.encode(x.cuda(), name, random=there, **modes)
+        assert same(lowp.decode(codes, None if name == "mxfp4" else name), wanted)
+    with pytest.raises(ValueError, match="random"):
+        large = torch.full((48, 64), 16, dtype=torch.uint32, device="cuda")
+        lowp.quantize(x.cuda(), name, random=large, rounding="stochastic_a", random_bits=4)
+    with pytest.raises(TypeError, match="uint32"):
+        lowp.quantize(x.cuda(), name, random=there.to(torch.int64), rounding="stochastic_a")
+    with pytest.raises(ValueError, match="shape"):
+        lowp.quantize(x.cuda(), name, random=there[:4], rounding="stochastic_a")
+
+
+@pytest.mark.parametrize("name", ["mxfp4", "nvfp4", "int8_row", "nvfp4_16x16"])
+def test_given_scales_are_taken_from_arrays_and_functions(name: str) -> None:
+    x = sample(48, 64)
+    shape = lowp.encode(x.numpy(), name).scales.shape
+    scales = np.random.default_rng(1).uniform(0.1, 3, shape)
+    wanted = torch.from_numpy(lowp.quantize(x.numpy(), name, scales=scales))
+    assert same(lowp.quantize(x.cuda(), name, scales=scales), wanted)
+    assert same(lowp.quantize(x.cuda(), name, scales=torch.from_numpy(scales).cuda()), wanted)
+    assert same(lowp.encode(x.cuda(), name, scales=scales).decode(), wanted)
+    by_function = lowp.quantize(x.numpy(), name, scales=lambda b: np.abs(b).max(1) / 4)
+    got = lowp.quantize(x.cuda(), name, scales=lambda b: b.abs().amax(1) / 4)
+    assert same(got, torch.from_numpy(by_function))
+    with pytest.raises(ValueError, match="not negative"):
+        lowp.quantize(x.cuda(), name, scales=-scales)
+    with pytest.raises(ValueError, match="not negative"):
+        lowp.quantize(x.cuda(), name, scales=-torch.from_numpy(scales).cuda())
+    with pytest.raises(ValueError, match="shape"):
+        lowp.quantize(x.cuda(), name, scales=scales[:1, :1])
+
+
+def test_blocks_of_an_array_of_the_device_lie_there() -> None:
+    x = sample(40, 70)
+    for block in ("mxfp4", "nvfp4_16x16", "int8_row", "fp8_tensor"):
+        got = lowp.blocks_of(x.cuda(), block)
+        assert same(got, torch.from_numpy(lowp.blocks_of(x.numpy(), block)))
+
+
+@pytest.mark.parametrize("name", ["mxfp4/mse", "nvfp4_4over6", "fp8_tensor/mean_abs"])
+def test_rules_that_search_and_sum_are_the_cpus(name: str) -> None:
+    try:
+        lowp.block_format(name)
+    except ValueError:
+        pytest.skip(f"no format {name}")
+    x = sample(64, 96)
+    assert same(lt.quantize(x.cuda(), name), lt.quantize(x, name))
 
 
 # ---- other libraries -----------------------------------------------------------------------------
