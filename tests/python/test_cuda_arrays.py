@@ -174,8 +174,8 @@ def test_given_random_bits_are_taken_from_the_host_and_the_device(name: str) -> 
         assert same(lowp.quantize(x.cuda(), name, random=there, **modes), wanted)
         codes = lowp.encode(x.cuda(), name, random=there, **modes)
         assert same(lowp.decode(codes, None if name == "mxfp4" else name), wanted)
+    large = torch.full((48, 64), 16, dtype=torch.uint32, device="cuda")
     with pytest.raises(ValueError, match="random"):
-        large = torch.full((48, 64), 16, dtype=torch.uint32, device="cuda")
         lowp.quantize(x.cuda(), name, random=large, rounding="stochastic_a", random_bits=4)
     with pytest.raises(TypeError, match="uint32"):
         lowp.quantize(x.cuda(), name, random=there.to(torch.int64), rounding="stochastic_a")
