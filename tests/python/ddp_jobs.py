@@ -135,6 +135,11 @@ def delayed() -> Any:
     return {"largest": largest, "history": s.x_history, "scale": float(s.x_scale)}
 
 
+#: Process groups, to the end of their process: gloo's, when freed, waits with the GIL for a thread
+#: that may want it (PyTorch 2.13).
+ALIVE: list[Any] = []
+
+
 def work(rank: int, world: int, folder: str, job: str, backend: str) -> None:
     torch.set_num_threads(1)
     lowp.set_threads(1)
@@ -142,6 +147,7 @@ def work(rank: int, world: int, folder: str, job: str, backend: str) -> None:
         torch.cuda.set_device(rank)
     where = f"file://{folder}/meet"
     torch.distributed.init_process_group(backend, init_method=where, rank=rank, world_size=world)
+    ALIVE.append(torch.distributed.group.WORLD)
     found: dict[str, Any] = {}
     if job == "whole":
         run = Run()

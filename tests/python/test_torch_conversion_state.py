@@ -140,10 +140,16 @@ def test_convert_keeps_delayed_scales_out_of_ddp_and_restore_puts_all_back(befor
     assert getattr(model, IGNORED, None) == before
 
 
+#: Process groups, to the end of their process: gloo's, when freed, waits with the GIL for a thread
+#: that may want it (PyTorch 2.13).
+ALIVE: list[Any] = []
+
+
 def train(rank: int, world: int, folder: str) -> None:
     torch.set_num_threads(1)
     where = f"file://{folder}/meet"
     torch.distributed.init_process_group("gloo", init_method=where, rank=rank, world_size=world)
+    ALIVE.append(torch.distributed.group.WORLD)
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(16, 8))
     lt.convert(model, lt.Recipe(DELAYED))

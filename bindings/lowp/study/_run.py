@@ -436,6 +436,7 @@ class _Loop:
         for future in self.running:
             future.cancel()
         processes = list((getattr(self.executor, "_processes", None) or {}).values())
+        manager = getattr(self.executor, "_executor_manager_thread", None)
         if self.running:
             for process in processes:
                 process.terminate()
@@ -447,6 +448,8 @@ class _Loop:
             for process in processes:
                 process.join(_GRACE)
                 process.kill()
+            if manager is not None:  # else the interpreter's end may meet it closing its pipe
+                manager.join(_GRACE)
 
 
 def _is_broken(future: Future[Outcome]) -> bool:
