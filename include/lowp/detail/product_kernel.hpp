@@ -84,27 +84,27 @@ struct aligned_lanes {
     static constexpr std::uint64_t infinity =
         float_bits<double>(std::numeric_limits<double>::infinity());
 
-    [[gnu::always_inline]] static word bits(double x) {
+    [[gnu::always_inline]] static constexpr word bits(double x) {
         return L::set(__builtin_bit_cast(std::uint64_t, x));
     }
-    [[gnu::always_inline]] static word column(const double* x, std::size_t i) {
+    [[gnu::always_inline]] static constexpr word column(const double* x, std::size_t i) {
         return L::load_bits(x + i * L::width);
     }
     /// 2^e of a float32 held as float64, e >= -126; 2^-126 for zero.
-    [[gnu::always_inline]] static word power_of(word c) {
+    [[gnu::always_inline]] static constexpr word power_of(word c) {
         return L::larger(c & L::set(field_mask), bits(0x1p-126));
     }
     /// 2^(to - e) and 2^(e - to) of a power 2^e; 2046 is twice the bias.
-    [[gnu::always_inline]] static word up(word power, int to) {
+    [[gnu::always_inline]] static constexpr word up(word power, int to) {
         const auto places = static_cast<std::uint64_t>(to) << mantissa;
         return L::set((std::uint64_t{2046} << mantissa) + places) - power;
     }
-    [[gnu::always_inline]] static word down(word power, int to) {
+    [[gnu::always_inline]] static constexpr word down(word power, int to) {
         return power - L::set(static_cast<std::uint64_t>(to) << mantissa);
     }
 
     template <cut C>
-    [[gnu::always_inline]] static word to_integer(word x) {
+    [[gnu::always_inline]] static constexpr word to_integer(word x) {
         if constexpr (C == cut::nearest_ties_to_even) {
             const auto anchor = bits(0x1.8p52);
             return L::difference(L::sum(x, anchor), anchor);
@@ -123,7 +123,7 @@ struct aligned_lanes {
 
     /// value into the result; overflow is infinity, NaN stays.
     template <rounding R>
-    [[gnu::always_inline]] static word round(const aligned_plan& u, word value) {
+    [[gnu::always_inline]] static constexpr word round(const aligned_plan& u, word value) {
         const auto rounded = quantize_lanes<L, R, path::sum>(u.result, value, L::set(0));
         const auto size = value & L::set(magnitude_mask);
         const auto is_over =
@@ -133,7 +133,7 @@ struct aligned_lanes {
 
     /// c and `terms` products, aligned together.
     template <rounding R, cut C>
-    [[gnu::always_inline]] static word together(const aligned_plan& u, const aligned_factors& f,
+    [[gnu::always_inline]] static constexpr word together(const aligned_plan& u, const aligned_factors& f,
                                                 std::size_t terms, word c) {
         const auto is_zero = L::equal(c & L::set(magnitude_mask), L::set(0));
         auto largest = L::larger(bits(u.lowest_power), L::select(is_zero, L::set(0), power_of(c)));
@@ -150,7 +150,7 @@ struct aligned_lanes {
 
     /// The same where groups of products are summed exactly and scaled.
     template <rounding R, cut C>
-    [[gnu::always_inline]] static word grouped(const aligned_plan& u, const aligned_factors& f,
+    [[gnu::always_inline]] static constexpr word grouped(const aligned_plan& u, const aligned_factors& f,
                                                std::size_t terms, word c) {
         word values[most_groups];
         const auto zero = L::set(0);
@@ -182,7 +182,7 @@ struct aligned_lanes {
     };
 
     /// Products first, first + step, ... cut to 24 bits below the largest of them.
-    [[gnu::always_inline]] static partial products_alone(const aligned_factors& f,
+    [[gnu::always_inline]] static constexpr partial products_alone(const aligned_factors& f,
                                                          std::size_t terms, std::size_t first,
                                                          std::size_t step) {
         auto largest = bits(0x1p-600);
@@ -201,13 +201,13 @@ struct aligned_lanes {
         return {L::product(sum, down(largest, 24)), largest};
     }
 
-    [[gnu::always_inline]] static word floored(word x, word power, int to) {
+    [[gnu::always_inline]] static constexpr word floored(word x, word power, int to) {
         return L::product(to_integer<cut::toward_negative>(L::product(x, up(power, to))),
                           down(power, to));
     }
 
     template <rounding R>
-    [[gnu::always_inline]] static word apart(const aligned_plan& u, const aligned_factors& f,
+    [[gnu::always_inline]] static constexpr word apart(const aligned_plan& u, const aligned_factors& f,
                                              std::size_t terms, word c) {
         partial p{};
         const bool halves = u.alignment == alignment::halves;
