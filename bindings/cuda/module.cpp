@@ -110,5 +110,6 @@ PYBIND11_MODULE(_cuda, m) {
     m.def("encode_blocks", &python::encode_blocks);
     m.def("decode_blocks", &python::decode_blocks);
     python::bind_plans(m);
+    python::bind_products(m);
     python::bind_statistics(m);
 }

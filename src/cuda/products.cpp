@@ -413,6 +413,7 @@ void matmul(const const_values& a, const const_values& b, const values& out, con
             fail("c must have the shape of out, " + text(out.layout) + "; got " +
                  text(o.c->layout));
     }
+    if (o.random != nullptr) fail("random bits come from `source`, not from `random`");
     if (!has_kernels(how, out.carrier))
         fail("the device has no kernels for this accumulator: use lowp::matmul on the host");
     check_results(out, how, o);
