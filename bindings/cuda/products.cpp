@@ -38,8 +38,9 @@ void matmul(const array& a, const array& b, const std::optional<array>& c, const
             const std::string& how, const std::optional<std::string>& a_format,
             const std::optional<std::string>& b_format, const std::optional<scales>& a_scales,
             const std::optional<scales>& b_scales, const std::optional<last_step>& last,
-            const source& s) {
+            std::uint64_t first_index, const source& s) {
     cuda::product_options o;
+    o.first_index = first_index;
     o.source = {std::get<0>(s), std::get<1>(s), static_cast<generator>(std::get<2>(s))};
     o.stream_offset = at<const std::uint64_t>(std::get<3>(s));
     if (c) o.c = values_of(*c);

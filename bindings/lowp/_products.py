@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lowp import _arithmetic, _arrays, _core
+from lowp import _arithmetic, _arrays, _core, _device
 from lowp._arguments import suggest_arguments
 
 __all__ = ["dot", "matmul"]
@@ -221,11 +221,22 @@ def matmul(
     rounds finished sums. c broadcasts to the result; a Python number must be one of the dtype.
     out: array of the result's shape and dtype.
 
+    Arrays of a GPU, both: the result is one of their library, and there (docs/gpu.md).
+
     k of 0 gives c, or +0. NaN is the positive quiet NaN (aligned units: 0x7FFFFFFF). Stochastic
     modes use (seed, stream), additions, products and the rest streams of their own.
     Raises ValueError for shapes that do not meet or values that the way of working cannot hold,
     TypeError for other dtypes.
     """
+    if _device.is_device(a) or _device.is_device(b):
+        from lowp import _device_products
+
+        given: dict[str, Any] = {"c": c, "accumulator": accumulator, "a_format": a_format}
+        given |= {"b_format": b_format, "out_format": out_format, "out_rounding": out_rounding}
+        given |= {"out_saturation": out_saturation, "out_random_bits": out_random_bits, "out": out}
+        source: dict[str, Any] = {"seed": seed, "stream": stream, "generator": generator}
+        there: Array = _device_products.matmul(a, b, **given, **source)
+        return there
     how = _core.accumulator(accumulator)
     x, y = _operand(a, "a"), _operand(b, "b")
     dtype = _same_dtype(x, y)
@@ -270,7 +281,8 @@ def dot(a: Any, b: Any, *, accumulator: Any = "float32", **keywords: Any) -> Any
 
     a, b: one axis of one length. Keywords as in matmul. Empty: +0, or c.
     """
-    x, y = _arrays.as_array(a, "a"), _arrays.as_array(b, "b")
+    is_there = _device.is_device(a) and _device.is_device(b)
+    x, y = (a, b) if is_there else (_arrays.as_array(a, "a"), _arrays.as_array(b, "b"))
     if x.ndim != 1 or y.ndim != 1:
         raise ValueError(f"a and b must have one axis; got shapes {x.shape} and {y.shape}")
     return matmul(x, y, accumulator=accumulator, **keywords)[()]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 
 import lowp
-from lowp import _device, _device_blocks
+from lowp import _device, _device_blocks, _device_products
 from lowp.torch._ops import LIBRARY, _options, check_dtype, has_kernels, parse
 
 __all__ = ["code_dtype"]
@@ -163,9 +163,15 @@ def _matmul(
 ) -> torch.Tensor:
     for name, operand in (("a", a), ("b", b)):
         check_dtype(operand, None, name)
+    if has_kernels(a) and has_kernels(b):
+        try:
+            y = _device_products.matmul(a, b, c=c, accumulator=accumulator)
+            return cast("torch.Tensor", y.to(a.dtype))
+        except NotImplementedError:  # of few accumulators: by way of the CPU
+            pass
     addend = None if c is None else _wide(c)
-    y = lowp.matmul(_wide(a), _wide(b), c=addend, accumulator=accumulator)
-    return torch.from_numpy(np.asarray(y)).to(a.device, a.dtype)
+    z = lowp.matmul(_wide(a), _wide(b), c=addend, accumulator=accumulator)
+    return torch.from_numpy(np.asarray(z)).to(a.device, a.dtype)
 
 
 def _matmul_fake(
