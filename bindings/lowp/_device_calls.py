@@ -53,8 +53,8 @@ def module() -> Any:
     found = kernels()
     if found is None:
         raise TypeError(
-            "this lowp was built without CUDA, and the array is on a GPU. Install it where nvcc "
-            "12.4 or later is: pip install --no-binary lowp -C cmake.define.LOWP_CUDA=ON lowp. "
+            "this lowp was built without CUDA, and the array is on a GPU. Build it where nvcc 12.4 "
+            "or later is, in the folder of its sources: pip install -C cmake.define.LOWP_CUDA=ON . "
             "Without, lowp.torch works on a GPU by PyTorch's own operations, to the same bits, and "
             "lowp on arrays of the CPU: x.cpu().numpy(), cupy.asnumpy(x)"
         )

@@ -57,6 +57,8 @@ def test_python_snippets_run_and_print_what_the_page_says(text: str, output: str
         pytest.importorskip("jax", reason="jax is not installed: pip install 'lowp[jax]'")
     if "lowp.torch" in text:
         pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'lowp[torch]'")
+    if '"cuda"' in text or "import cupy" in text:
+        needs_gpu()
     if "lowp import study" in text or "lowp.study" in text:
         needs_studies()
     if "laws.fit(" in text:
@@ -67,7 +69,7 @@ def test_python_snippets_run_and_print_what_the_page_says(text: str, output: str
 
 @pytest.mark.parametrize(("text", "output"), snippets("cpp"))
 def test_cpp_snippets_compile_and_run(text: str, output: str, tmp_path: Path) -> None:
-    if "dispatch.hpp" in text:
+    if "dispatch.hpp" in text or "lowp/cuda" in text:
         pytest.skip("needs the compiled library; the consumers' test links it")
     source = tmp_path / "snippet.cpp"
     source.write_text(text)
@@ -93,6 +95,13 @@ def test_examples_print_the_same_from_python_and_cpp(example: Path, tmp_path: Pa
     printed = run(sys.executable, example)
     assert printed
     assert compile_and_run(example.with_suffix(".cpp"), tmp_path) == printed
+
+
+def needs_gpu() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU that PyTorch can use")
+    pytest.importorskip("lowp._cuda", reason="this lowp was built without CUDA")
 
 
 NEEDED = ("pandas", "simpleeval", "threadpoolctl", "tomli_w")
