@@ -1,5 +1,5 @@
-"""lowp on a GPU through PyTorch, against a copy on the device and its peers there, in one run: PyTorch's
-own casts, torchao and microxcaling, eager and compiled. Peers that are not installed are left out.
+"""lowp on a GPU through PyTorch, against a copy on the device and its peers, in one run: PyTorch's
+own casts, torchao and microxcaling, eager and compiled. Peers that are not there are left out.
 
 Prints values a second, the ratio to the copy of as many bytes, and what a call costs the host.
 """
