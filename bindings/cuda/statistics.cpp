@@ -1,5 +1,6 @@
-// Largest magnitudes, errors and counts of codes by pointers.
+// Largest magnitudes, errors, counts of codes and the Hadamard transform by pointers.
 #include "common.hpp"
+#include "lowp/cuda_hadamard.hpp"
 #include "lowp/cuda_statistics.hpp"
 
 namespace lowp::python {
@@ -35,6 +36,22 @@ void count_codes(pointer codes, int bytes, std::size_t n, int bits, pointer coun
                       carrier_of(dtype), at<CUstream_st>(queue));
 }
 
+/// source: seed, stream and the address of the stream's offset; signs: their address, or 0.
+void hadamard(pointer x, pointer out, const std::string& dtype, std::size_t n, std::size_t size,
+              std::size_t columns,
+              const std::optional<std::tuple<std::uint64_t, std::uint64_t, pointer>>& source,
+              pointer signs, bool inverse, pointer queue) {
+    cuda::hadamard_options o;
+    if (source) {
+        o.source = random_source{std::get<0>(*source), std::get<1>(*source)};
+        o.stream_offset = at<const std::uint64_t>(std::get<2>(*source));
+    }
+    o.signs = at<const std::int8_t>(signs);
+    o.is_inverse = inverse;
+    cuda::hadamard(at<void>(x), at<void>(out), carrier_of(dtype), n, size, columns, o,
+                   at<CUstream_st>(queue));
+}
+
 }  // namespace
 
 void bind_statistics(py::module_& m) {
@@ -44,6 +61,7 @@ void bind_statistics(py::module_& m) {
     m.def("amax", &amax);
     m.def("measure", &measure);
     m.def("count_codes", &count_codes);
+    m.def("hadamard", &hadamard);
 }
 
 }  // namespace lowp::python

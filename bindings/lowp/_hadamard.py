@@ -34,6 +34,13 @@ def hadamard(
     so bits do not depend on machine or threads. NaN and infinity spread over their run. Raises
     ValueError for other sizes. Source: Sylvester's construction; NVIDIA's NVFP4 recipe (size 16).
     """
+    device = _arrays._device()
+    if device.is_device(x):
+        from lowp import _device_hadamard  # which needs this module's package
+
+        device.check_no_gradient(x)
+        given = {"seed": seed, "stream": stream, "signs": signs, "inverse": inverse}
+        return _device_hadamard.hadamard(x, size, axis=axis, out=out, **given)
     array = _arrays.as_array(x)
     at = check_axis(axis, array.ndim)
     if index(size) < 0:

@@ -112,11 +112,12 @@ ALLOWED: dict[str, set[str]] = {
     "dispatch": {"array", "block", "gemm", "formats"},
     "cuda": {"format", "random", "rounding"},
     "cuda_block": {"block_format", "cuda"},
+    "cuda_hadamard": {"cuda", "random"},
     "cuda_statistics": {"block_format", "cuda"},
 }
 MAP = "lowp"  # includes every header but these:
 NOT_IN_MAP = {"lowp", "spec", "dispatch", "eigen", "eigen_scalar", "linalg", "elementary"}
-NOT_IN_MAP |= {"cuda", "cuda_block", "cuda_statistics"}
+NOT_IN_MAP |= {"cuda", "cuda_block", "cuda_hadamard", "cuda_statistics"}
 
 LANES = r"include/lowp/detail/lanes\.hpp"
 CONTROL = r"include/lowp/detail/(lanes|environment)\.hpp|(bench|tests)/.*"

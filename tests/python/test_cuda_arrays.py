@@ -220,6 +220,41 @@ def test_rules_that_search_and_sum_are_the_cpus(name: str) -> None:
     assert same(lt.quantize(x.cuda(), name), lt.quantize(x, name))
 
 
+# ---- the Hadamard transform ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_hadamard_transform_is_the_cpus_along_every_axis(dtype: torch.dtype) -> None:
+    x = sample(64, 32, 128, dtype=dtype)
+    for axis in (0, 1, 2):
+        for options in ({"seed": 5, "stream": 3}, {}, {"seed": 1, "inverse": True}):
+            wanted = lt.hadamard(x, 32, axis=axis, **options)
+            assert same(lowp.hadamard(x.cuda(), 32, axis=axis, **options), wanted)
+            assert same(lt.hadamard(x.cuda(), 32, axis=axis, **options), wanted)
+    turned = x.cuda().transpose(0, 2)
+    assert same(lowp.hadamard(turned, 16, seed=2), lt.hadamard(x.transpose(0, 2), 16, seed=2))
+
+
+def test_the_hadamard_transform_takes_signs_and_out_and_undoes_itself() -> None:
+    x = sample(8, 64)
+    signs = np.where(np.arange(16) % 3 == 0, -1, 1)
+    wanted = torch.from_numpy(lowp.hadamard(x.numpy(), 16, signs=signs))
+    out = torch.zeros(8, 128, device="cuda")[:, ::2]
+    assert lowp.hadamard(x.cuda(), 16, signs=signs, out=out) is out
+    assert same(out, wanted)
+    there = x.cuda()
+    lowp.hadamard(there, 16, signs=torch.from_numpy(signs).cuda(), out=there)
+    assert same(there, wanted)
+    undone = lowp.hadamard(there, 16, signs=signs, inverse=True)
+    torch.testing.assert_close(undone.cpu(), x)  # up to rounding
+    with pytest.raises(ValueError, match="1 or -1"):
+        lowp.hadamard(there, 2, signs=[1, 2])
+    with pytest.raises(ValueError, match="multiple"):
+        lowp.hadamard(there, 128, axis=0)
+    with pytest.raises(ValueError, match="power"):
+        lowp.hadamard(there, 3)
+
+
 # ---- other libraries -----------------------------------------------------------------------------
 
 

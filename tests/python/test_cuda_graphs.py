@@ -50,7 +50,8 @@ def captured(run: Any) -> tuple[Any, Any]:
 
 
 def test_tensors_of_a_gpu_have_kernels_of_their_own() -> None:
-    for name in ("quantize", "encode", "decode", "encode_blocks", "decode_blocks"):
+    names = ("quantize", "encode", "decode", "encode_blocks", "decode_blocks", "hadamard")
+    for name in names:
         keys = torch._C._dispatch_has_kernel_for_dispatch_key
         assert keys(f"lowp::{name}", "CUDA")
 
@@ -175,6 +176,21 @@ def test_replays_of_stochastic_rounding_differ_by_the_number_of_the_call(name: s
         assert same(y, lt.quantize(x.cpu(), name, stream=stream, **STOCHASTIC))
         seen.append(y.clone())
     assert not torch.equal(seen[0], seen[1])
+
+
+def test_replays_of_the_hadamard_transform_take_fresh_signs() -> None:
+    x = sample(64, 128).cuda()
+    calls = torch.zeros((), dtype=torch.int64, device="cuda")
+
+    def run() -> Tensor:
+        number = torch.ops.lowp.next_call(calls, count=True)
+        return torch.ops.lowp.hadamard(x, 16, 0, number, seed=3)
+
+    graph, y = captured(run)
+    calls.zero_()
+    for stream in range(3):
+        graph.replay()
+        assert same(y, lt.hadamard(x.cpu(), 16, axis=0, seed=3, stream=stream))
 
 
 def test_codes_are_captured_also_in_formats_without_nan() -> None:

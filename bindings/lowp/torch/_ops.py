@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import lowp
-from lowp import _device, _halves
+from lowp import _device, _device_hadamard, _halves
 
 __all__ = ["check_dtype", "parse"]
 
@@ -401,6 +401,26 @@ def _hadamard(
     return torch.from_numpy(values).to(x.dtype)
 
 
+def _hadamard_cuda(
+    x: torch.Tensor,
+    size: int,
+    axis: int = -1,
+    calls: torch.Tensor | None = None,
+    *,
+    inverse: bool = False,
+    seed: int | None = None,
+    stream: int = 0,
+) -> torch.Tensor:
+    """The device's kernel where the package has them; the number of the call stays there."""
+    named: dict[str, Any] = {"inverse": inverse, "seed": seed, "stream": stream}
+    if _device.kernels() is None:
+        return _hadamard(x, size, axis, calls, **named)
+    check_dtype(x)
+    if calls is not None:
+        named["stream_offset"] = calls.to(x.device, torch.int64)
+    return _device_hadamard.hadamard(x, size, axis=axis, **named)  # type: ignore[no-any-return]
+
+
 def _hadamard_fake(x: torch.Tensor, size: int, axis: int = -1, *_: Any, **__: Any) -> torch.Tensor:
     check_dtype(x)
     if x.shape[axis] % size:
@@ -423,5 +443,6 @@ def _hadamard_setup(ctx: Any, inputs: Any, keyword_only_inputs: Any, output: Any
 
 
 LIBRARY.impl("hadamard", _hadamard, "CompositeExplicitAutograd")
+LIBRARY.impl("hadamard", _hadamard_cuda, "CUDA")
 torch.library.register_fake("lowp::hadamard", _hadamard_fake)
 torch.library.register_autograd("lowp::hadamard", _hadamard_backward, setup_context=_hadamard_setup)

@@ -36,7 +36,7 @@ struct hadamard_loops {
 
     /// Butterflies of whole registers.
     template <std::size_t Registers>
-    [[gnu::always_inline]] static void cross(lanes_word (&v)[Registers]) {
+    [[gnu::always_inline]] static constexpr void cross(lanes_word (&v)[Registers]) {
         for (std::size_t h = 1; h < Registers; h *= 2)
             for (std::size_t r = 0; r < Registers; ++r) {
                 if ((r & h) != 0) continue;
