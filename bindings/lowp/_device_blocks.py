@@ -329,6 +329,30 @@ def _bytes_of(library: Library, codes: Any, value: int) -> Any:
     return _viewed(library, filled.reshape(-1), "uint8")
 
 
+def limits(tensor: DeviceBlockTensor) -> tuple[Any, Any]:
+    """The lowest and the largest value that each element could have in its block."""
+    library, block, element = tensor._library, tensor.format, tensor.format.element
+    if isinstance(element, _core.Format):
+        ends = (element.lowest_code, element.max_code)
+    else:
+        ends = (0, len(element) - 1)
+    codes = tensor.element_codes()
+    lowest, largest = (
+        decode_blocks(
+            _bytes_of(library, codes, end),
+            tensor.scales,
+            tensor.outer_scale,
+            block,
+            tensor.shape,
+            tensor.axis,
+            tensor.dtype,
+            packed=False,
+        )
+        for end in ends
+    )
+    return lowest, largest
+
+
 def encode(x: Any, fmt: Any, **options: Any) -> DeviceBlockTensor:
     """lowp.encode of an array on a device in a block format.
 

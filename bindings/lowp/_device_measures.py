@@ -215,7 +215,7 @@ def _block_counts(
     )
     codes = tensor.element_codes()
     finite = functions.isfinite(x)
-    lowest, largest = _limits(library, tensor)
+    lowest, largest = _device_blocks.limits(tensor)
     clipped = int((((x < lowest) | (x > largest)) & finite).sum())
     subnormal = None
     if isinstance(element, lowp.Format):
@@ -228,25 +228,3 @@ def _block_counts(
         plain = library.contiguous(codes)
         histogram = _count_codes(library, x, plain, bits, size)
     return Sums(clipped=clipped, subnormal=subnormal, codes=histogram)
-
-
-def _limits(library: Library, tensor: Any) -> tuple[Any, Any]:
-    """The lowest and the largest value that each element could have in its block."""
-    block, element = tensor.format, tensor.format.element
-    codebook = isinstance(element, np.ndarray)
-    ends = (0, len(element) - 1) if codebook else (element.lowest_code, element.max_code)
-    codes = tensor.element_codes()
-    lowest, largest = (
-        _device_blocks.decode_blocks(
-            _device_blocks._bytes_of(library, codes, end),
-            tensor.scales,
-            tensor.outer_scale,
-            block,
-            tensor.shape,
-            tensor.axis,
-            tensor.dtype,
-            packed=False,
-        )
-        for end in ends
-    )
-    return lowest, largest

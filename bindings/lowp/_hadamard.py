@@ -39,8 +39,8 @@ def hadamard(
         from lowp import _device_hadamard  # which needs this module's package
 
         device.check_no_gradient(x)
-        given = {"seed": seed, "stream": stream, "signs": signs, "inverse": inverse}
-        return _device_hadamard.hadamard(x, size, axis=axis, out=out, **given)
+        options = {"seed": seed, "stream": stream, "signs": signs, "inverse": inverse}
+        return _device_hadamard.hadamard(x, size, axis=axis, out=out, **options)
     array = _arrays.as_array(x)
     at = check_axis(axis, array.ndim)
     if index(size) < 0:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import lowp
-from lowp import _device, _device_hadamard, _halves
+from lowp import _device, _device_blocks, _device_hadamard, _halves
 
 __all__ = ["check_dtype", "parse"]
 
@@ -346,6 +346,13 @@ def _limits(x: torch.Tensor, block: Any, axis: int) -> torch.Tensor:
     return torch.from_numpy(np.abs(np.asarray(encoded.decode(np.float32))))
 
 
+def _limits_cuda(x: torch.Tensor, block: Any, axis: int) -> torch.Tensor:
+    """The same where lowp._cuda works."""
+    tensor = _device_blocks.encode(x.float(), block, axis=axis, packed=False, nan=0)
+    lowest, largest = _device_blocks.limits(tensor)
+    return torch.where(x < 0, lowest.abs(), largest)
+
+
 def _saturated(
     x: torch.Tensor, format: str, axis: int = -1, scale: torch.Tensor | None = None
 ) -> torch.Tensor:
@@ -357,6 +364,8 @@ def _saturated(
     if scale is not None:
         return (x > found.max * scale) | (x < found.lowest * scale)
     if isinstance(found, lowp.BlockFormat):
+        if has_kernels(x):
+            return x.abs() > _limits_cuda(x, found, axis)
         limits = _limits(x.cpu(), found, axis).to(x.device)
         return x.abs() > limits
     return (x > found.max) | (x < found.lowest)
