@@ -1,8 +1,8 @@
 """Delayed scaling: the operator of a cast whose scale past steps left.
 
 On a device nothing waits for it, and graphs may be captured: the steps of lowp.DelayedScaling
-(include/lowp/scale.hpp) and of a block of the whole tensor with a fixed scale are tensor operations
-there, around the kernel of the element's format.
+(include/lowp/scale.hpp) are tensor operations there, and so is a block of the whole tensor with a
+given scale where there is no kernel.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 import lowp
+from lowp._block_tensor import grid
 from lowp.torch import _ops
 
 _ops.LIBRARY.define(
@@ -46,7 +47,11 @@ def _delayed_quantize(
     block = _ops.parse(format)
     if x.device.type != "cpu" and options.get("rounding") not in _LOOKS_FOR_ANYTHING:
         amax = _amax(x)
-        y = _on_grid(x, scale, amax, block.element, calls, options)
+        if _ops.has_kernels(x):
+            scales = scale.double().reshape(grid(block, tuple(x.shape), -1))
+            y = torch.ops.lowp.quantize(x, format, -1, calls, scales, **options)
+        else:
+            y = _on_grid(x, scale, amax, block.element, calls, options)
         if observe:
             _observe(history, scale, amax, block.element.max, margin, take)
         return y
@@ -65,7 +70,9 @@ def _delayed_quantize(
 
 def _amax(x: torch.Tensor) -> torch.Tensor:
     """The largest magnitude, float32; NaN where there is one."""
-    return (x.abs().amax() if x.numel() else x.new_zeros(())).float()
+    if not x.numel():
+        return x.new_zeros((), dtype=torch.float32)
+    return torch.linalg.vector_norm(x, torch.inf).float()
 
 
 def _on_grid(

@@ -31,9 +31,12 @@ _ops.LIBRARY.define(
 
 def _along(x: torch.Tensor, format: str, axis: int, calls: Any, **source: Any) -> torch.Tensor:
     """x along an axis; tiles with the axis that is summed over last."""
+    quantize: Any = _ops._quantize_cuda if x.is_cuda else _ops._quantize  # without the dispatcher
     if axis == 0 and isinstance(_ops.parse(format).shape, tuple):
-        return _ops._quantize(x.t(), format, -1, calls, **source).t()
-    return _ops._quantize(x, format, axis, calls, **source)
+        y: torch.Tensor = quantize(x.t(), format, -1, calls, **source).t()
+        return y
+    found: torch.Tensor = quantize(x, format, axis, calls, **source)
+    return found
 
 
 def _quantize_both(
