@@ -158,6 +158,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--compile", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--after", type=Path, help="time once this file is there, no earlier")
     parser.add_argument("--profile", type=Path, help="a folder for tables of kernels")
     args = parser.parse_args()
     context = get_context("spawn")
@@ -172,6 +173,8 @@ def main() -> None:
         with contextlib.suppress(EOFError):  # it failed, and has said why
             facts[name] = link.recv()
     links = {name: links[name] for name in facts}
+    while args.after is not None and not args.after.exists():
+        time.sleep(0.1)
     hosts = {}
     for name, link in links.items():
         link.send("host")
