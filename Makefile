@@ -11,8 +11,11 @@ PYTHON ?= python3
 JOBS   ?= $(shell nproc)
 BUDGET ?= 240
 export JOBS
-# What nvcc compiles the tests for, where it is: the GPU at hand, else PTX alone, most quickly made.
-CUDA_ARCHITECTURES ?= $(if $(shell nvidia-smi -L 2> /dev/null),native,90-virtual)
+# How nvcc compiles for the tests, where it is: for the GPU at hand, else PTX that nobody runs, quickly.
+CUDA_TESTS ?= $(if $(shell nvidia-smi -L 2> /dev/null),-DCMAKE_CUDA_ARCHITECTURES=native,\
+                  -DCMAKE_CUDA_ARCHITECTURES=90-virtual \
+                  $(if $(shell nvcc --help 2> /dev/null | grep -e --Ofast-compile),\
+                      -DCMAKE_CUDA_FLAGS=--Ofast-compile=max))
 
 say = @printf '\n== %s\n'
 
@@ -124,7 +127,7 @@ run_tests = ctest --test-dir $(1) --output-on-failure --no-tests=error -j $(JOBS
 .PHONY: build-test test test-cpp test-python
 build-test: packages-test
 	$(say) "building the C++ tests"
-	@$(call build,build/test,-DLOWP_BUILD_TESTS=ON -DCMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES))
+	@$(call build,build/test,-DLOWP_BUILD_TESTS=ON $(CUDA_TESTS))
 
 test-cpp: build-test  ## the C++ tests
 	$(say) "C++ tests"
@@ -171,7 +174,7 @@ clang: packages-test  ## the C++ tests compiled by clang
 	@cmake/debian-packages.sh clang
 	$(say) "the C++ tests compiled by clang"
 	@$(call build,build/clang,-DLOWP_BUILD_TESTS=ON -DLOWP_BUILD_FUZZ=ON -DCMAKE_CXX_COMPILER=clang++ \
-	    -DCMAKE_CUDA_ARCHITECTURES=$(CUDA_ARCHITECTURES))
+	    $(CUDA_TESTS))
 	@$(call run_tests,build/clang)
 
 scalar: packages-test  ## the C++ tests without xsimd
