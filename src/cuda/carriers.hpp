@@ -21,7 +21,7 @@ inline void check_random(const char* verb, const projection& p, const options& o
 
 /// f with the carrier as a type.
 template <class F>
-void with_carrier(carrier c, F&& f) {
+constexpr void with_carrier(carrier c, F&& f) {
     switch (c) {
         case carrier::float64: return f(std::integral_constant<carrier, carrier::float64>{});
         case carrier::float16: return f(std::integral_constant<carrier, carrier::float16>{});

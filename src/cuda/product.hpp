@@ -85,6 +85,7 @@ struct unit_call {
     std::uint32_t places = 0, terms = 0, stage_steps = 1;
     std::uint64_t chunk_steps = 0, steps = 0;
     std::uint32_t run = 0, turns = 1;
+    bool is_dense = false;  ///< places follow k without a gap
     // Results whose upper half is in [normal, normal + span) are cut by `kept` alone.
     std::uint32_t normal = 0, span = 0;
     std::uint64_t kept = ~std::uint64_t{0};

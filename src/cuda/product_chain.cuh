@@ -199,17 +199,22 @@ template <class T>
 __device__ void load_places(const lines& from, std::int64_t offset, std::uint64_t count,
                             std::uint64_t first, std::uint64_t k0, std::uint64_t k,
                             T (&to)[chain_places][chain_tile<T>::stride]) {
-    const bool along_k = from.k_stride == 1;
-    for (std::uint32_t t = threadIdx.x; t < chain_places * tile_side; t += block_threads) {
-        const std::uint32_t place = along_k ? t % chain_places : t / tile_side;
-        const std::uint32_t line = along_k ? t / chain_places : t % tile_side;
-        T x = 0;
-        if (first + line < count && k0 + place < k)
-            x = load_number<T>(from.data, from.carrier,
-                               offset + static_cast<std::int64_t>(first + line) * from.line_stride +
-                                   static_cast<std::int64_t>(k0 + place) * from.k_stride);
-        to[place][line] = x;
-    }
+    const std::int64_t begin = offset + static_cast<std::int64_t>(first) * from.line_stride +
+                               static_cast<std::int64_t>(k0) * from.k_stride;
+    const auto lines_here =
+        static_cast<std::uint32_t>(count - first < tile_side ? count - first : tile_side);
+    const auto places = static_cast<std::uint32_t>(k - k0 < chain_places ? k - k0 : chain_places);
+    with_carrier(from.carrier, [&](auto of) {
+        over_lines<32, 8>(
+            from.k_stride, chain_places,
+            [&](std::uint32_t place, std::uint32_t line) {
+            const std::int64_t i = begin + line * from.line_stride + place * from.k_stride;
+            return line < lines_here && place < places
+                       ? number_at<decltype(of)::value, T>(from.data, i)
+                       : T{0};
+            },
+            [&](std::uint32_t place, std::uint32_t line, T x) { to[place][line] = x; });
+    });
 }
 
 /// Places [from, to) of the tile that begins at k0, cut where chunks end.

@@ -37,39 +37,45 @@ struct grouped_step {
     }
     __device__ static int line_of(int own, int i) { return own_side * own + i; }
 
-    __device__ static void load_factor(const unit_call& c, const factor& f, std::uint32_t first,
-                                       std::uint32_t steps, T* values, double* scales,
-                                       int* exponents, std::uint32_t* bits) {
+    static __device__ __noinline__ void load_factor(const unit_call& c, const factor& f,
+                                                    std::uint32_t first, std::uint32_t steps,
+                                                    T* values, double* scales, int* exponents,
+                                                    std::uint32_t* bits) {
         const auto group = static_cast<std::uint32_t>(c.unit.group);
         const std::uint32_t groups = steps * groups_of(c);
-        const auto no_more = [](std::uint32_t) { return 0; };
-        over_lines(f, groups, no_more,
-                   [&](std::uint32_t g, std::uint32_t line, int) { bits[g * stride + line] = 0; });
-        __syncthreads();
-        const auto place = [&](std::uint32_t i) {
-            const std::uint32_t s = i / c.places;
-            return k_at(c, first + s, i - s * c.places);
+        const auto k_of = [&](std::uint32_t place) {
+            const std::uint32_t s = place / c.places;
+            return k_at(c, first + s, place - s * c.places);
         };
-        over_lines(f, steps * c.places, place,
-                   [&](std::uint32_t i, std::uint32_t line, std::uint64_t k) {
-            const std::uint32_t s = i / c.places;
-            const T x = f.has(c.product, line, k) ? static_cast<T>(f.value(line, k)) : T{0};
-            values[i * stride + line] = x;
-            const std::uint32_t within = i - s * c.places;
-            if (x != 0)
-                atomicOr(bits + (s * groups_of(c) + within / group) * stride + line,
-                         1U << within % group);
-        });
-        const auto first_place = [&](std::uint32_t g) {
+        const auto of_group = [&](std::uint32_t g, std::uint32_t line) {
             const std::uint32_t s = g / groups_of(c);
-            return k_at(c, first + s, (g - s * groups_of(c)) * group);
+            const std::uint64_t k = k_at(c, first + s, (g - s * groups_of(c)) * group);
+            const bool is_there = f.has(c.product, line, k);
+            return is_there && f.scales.values != nullptr ? f.scale(line, k) : is_there ? 1.0 : 0.0;
         };
-        over_lines(f, groups, first_place,
-                   [&](std::uint32_t g, std::uint32_t line, std::uint64_t k) {
-            double scale = f.has(c.product, line, k) ? 1 : 0;
-            if (f.scales.values != nullptr && scale != 0) scale = f.scale(line, k);
+        over_lines<1, 1>(f.from.k_stride, groups, of_group,
+                         [&](std::uint32_t g, std::uint32_t line, double scale) {
+            bits[g * stride + line] = 0;
             scales[g * stride + line] = scale;
             exponents[g * stride + line] = exponent_of(scale, f.scales.emin);
+        });
+        __syncthreads();
+        with_carrier(f.from.carrier, [&](auto of) {
+            const auto fetch = [&](std::uint32_t place, std::uint32_t line) {
+                const std::uint64_t k = k_of(place);
+                return f.has(c.product, line, k)
+                           ? number_at<decltype(of)::value, T>(f.from.data, f.place(line, k))
+                           : T{0};
+            };
+            over_lines<32, 4>(f.from.k_stride, steps * c.places, fetch,
+                              [&](std::uint32_t place, std::uint32_t line, T x) {
+                values[place * stride + line] = x;
+                const std::uint32_t s = place / c.places;
+                const std::uint32_t within = place - s * c.places;
+                if (x != 0)
+                    atomicOr(bits + (s * groups_of(c) + within / group) * stride + line,
+                             1U << within % group);
+            });
         });
     }
     __device__ void load(const unit_call& c, const tile_at& at, std::uint32_t first,

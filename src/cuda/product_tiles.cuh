@@ -3,6 +3,7 @@
 // from lines of both factors in shared memory, some places of k at a time.
 #pragma once
 
+#include "carriers.hpp"
 #include "conversion.cuh"
 #include "lowp/random.hpp"
 #include "product.hpp"
@@ -12,19 +13,43 @@ namespace lowp::cuda::detail {
 inline constexpr int tile_side = 64;
 inline constexpr int own_side = 4;  ///< of a thread
 
-/// A number of any carrier, exact in T; numbers of float64 are worked on in float64.
+/// A number of a carrier, exact in T; numbers of float64 are worked on in float64.
+template <carrier C, class T>
+__device__ T number_at(const void* data, std::int64_t i) {
+    const auto stored = static_cast<const typename memory<C>::stored*>(data)[i];
+    return static_cast<T>(__builtin_bit_cast(worker_t<C>, memory<C>::widened(stored)));
+}
 template <class T>
 __device__ T load_number(const void* data, carrier c, std::int64_t i) {
-    switch (c) {
-        case carrier::float64: return static_cast<T>(static_cast<const double*>(data)[i]);
-        case carrier::float16:
-            return __half2float(__ushort_as_half(static_cast<const std::uint16_t*>(data)[i]));
-        case carrier::bfloat16:
-            return __uint_as_float(
-                static_cast<std::uint32_t>(static_cast<const std::uint16_t*>(data)[i]) << 16);
-        case carrier::float32: break;
+    T x = 0;
+    with_carrier(c, [&](auto of) { x = number_at<decltype(of)::value, T>(data, i); });
+    return x;
+}
+
+/// The numbers of one factor in a tile: `items` places along k of `tile_side` lines. fetch(item, line) reads
+/// some, put(item, line, what was read) stores it; a thread reads `Ahead` times before it waits for the
+/// first. Lanes follow the numbers in memory: along k, in runs of `Width`, or from line to line.
+template <int Width, int Ahead, class Fetch, class Put>
+__device__ void over_lines(std::int64_t k_stride, std::uint32_t items, const Fetch& fetch,
+                           const Put& put) {
+    const bool along_k = k_stride == 1;
+    const std::uint32_t all = (along_k ? (items + Width - 1) / Width * Width : items) * tile_side;
+    const auto place = [&](std::uint32_t t, std::uint32_t& item, std::uint32_t& line) {
+        item = along_k ? t % Width + t / (Width * tile_side) * Width : t / tile_side;
+        line = along_k ? t / Width % tile_side : t % tile_side;
+        return t < all && item < items;
+    };
+    for (std::uint32_t first = threadIdx.x; first < all; first += Ahead * block_threads) {
+        decltype(fetch(0U, 0U)) read[Ahead];
+        std::uint32_t item = 0;
+        std::uint32_t line = 0;
+#pragma unroll
+        for (int j = 0; j < Ahead; ++j)
+            if (place(first + j * block_threads, item, line)) read[j] = fetch(item, line);
+#pragma unroll
+        for (int j = 0; j < Ahead; ++j)
+            if (place(first + j * block_threads, item, line)) put(item, line, read[j]);
     }
-    return static_cast<const float*>(data)[i];
 }
 
 /// A tile of `side` by `side` sums: which it is, and where its batch begins in each array.

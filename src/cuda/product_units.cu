@@ -26,37 +26,46 @@ struct plain_step {
     }
     __device__ static int line_of(int own, int i) { return 2 * own + i % 2 + i / 2 * half; }
 
-    __device__ static void load_factor(const unit_call& c, const factor& f, std::uint32_t first,
-                                       std::uint32_t steps, double* values,
-                                       std::uint32_t* exponents) {
-        struct two {
-            std::uint64_t k[2];
+    static __device__ __noinline__ void load_factor(const unit_call& c, const factor& f,
+                                                    std::uint32_t first, std::uint32_t steps,
+                                                    double* values, std::uint32_t* exponents) {
+        const std::uint64_t dense = std::uint64_t{first} * c.terms;
+        const auto k_of = [&](std::uint32_t place) {
+            if (c.is_dense) return dense + place;
+            const std::uint32_t s = place / c.places;
+            return k_at(c, first + s, place - s * c.places);
         };
-        const auto places = [&](std::uint32_t pair) {
-            const std::uint32_t s = 2 * pair / c.places;
-            const std::uint32_t i = 2 * pair - s * c.places;
-            return two{k_at(c, first + s, i), k_at(c, first + s, i + 1)};
-        };
-        over_lines(f, steps * c.places / 2, places,
-                   [&](std::uint32_t pair, std::uint32_t line, const two& at) {
-            std::uint32_t both = 0;
+        with_carrier(f.from.carrier, [&](auto of) {
+            constexpr carrier From = decltype(of)::value;
+            using two = group<worker_t<From>, 2>;
+            const auto fetch = [&](std::uint32_t pair, std::uint32_t line) {
+                two read{};
 #pragma unroll
-            for (int h = 0; h < 2; ++h) {
-                double x = 0;
-                int e = zero_exponent;
-                if (f.has(c.product, line, at.k[h])) {
-                    x = f.value(line, at.k[h]);
-                    e = exponent_of(x, f.emin);
-                    if (f.scales.values != nullptr) {
-                        const double scale = f.scale(line, at.k[h]);
+                for (int h = 0; h < 2; ++h) {
+                    const std::uint64_t k = k_of(2 * pair + h);
+                    if (f.has(c.product, line, k))
+                        read.at[h] = number_at<From, worker_t<From>>(f.from.data, f.place(line, k));
+                }
+                return read;
+            };
+            const auto put = [&](std::uint32_t pair, std::uint32_t line, const two& read) {
+                std::uint32_t both = 0;
+#pragma unroll
+                for (int h = 0; h < 2; ++h) {
+                    double x = read.at[h];
+                    int e = exponent_of(x, f.emin);
+                    const std::uint64_t k = k_of(2 * pair + h);
+                    if (f.scales.values != nullptr && f.has(c.product, line, k)) {
+                        const double scale = f.scale(line, k);
                         e = max(e + exponent_of(scale, f.scales.emin), zero_exponent);
                         x *= scale;
                     }
+                    values[(2 * pair + h) * stride + line] = x;
+                    both |= (static_cast<std::uint32_t>(e) & 0xFFFF) << (16 * h);
                 }
-                values[(2 * pair + h) * stride + line] = x;
-                both |= (static_cast<std::uint32_t>(e) & 0xFFFF) << (16 * h);
-            }
-            exponents[pair * stride + line] = both;
+                exponents[pair * stride + line] = both;
+            };
+            over_lines<16, 4>(f.from.k_stride, steps * c.places / 2, fetch, put);
         });
     }
     __device__ void load(const unit_call& c, const tile_at& at, std::uint32_t first,

@@ -15,6 +15,7 @@ namespace lowp::cuda::detail {
 /// Which k stands at place i of a step; the call's k or more: none, a zero.
 __device__ inline std::uint64_t k_at(const unit_call& c, std::uint32_t step, std::uint32_t i) {
     constexpr std::uint64_t none = ~std::uint64_t{0};
+    if (c.is_dense) return std::uint64_t{step} * c.terms + i;
     if (i >= c.terms) return none;
     if (c.product.promotion.chunk == 0) return std::uint64_t{step} * c.terms + i;
     const auto chunk_steps = static_cast<std::uint32_t>(c.chunk_steps);
@@ -46,11 +47,12 @@ struct factor {
     __device__ bool has(const product_call& p, std::uint32_t line, std::uint64_t k) const {
         return first + line < count && k < p.k;
     }
+    [[nodiscard]] __device__ std::int64_t place(std::uint32_t line, std::uint64_t k) const {
+        return offset + static_cast<std::int64_t>(first + line) * from.line_stride +
+               static_cast<std::int64_t>(k) * from.k_stride;
+    }
     __device__ double value(std::uint32_t line, std::uint64_t k) const {
-        return load_number<double>(from.data, from.carrier,
-                                   offset +
-                                       static_cast<std::int64_t>(first + line) * from.line_stride +
-                                       static_cast<std::int64_t>(k) * from.k_stride);
+        return load_number<double>(from.data, from.carrier, place(line, k));
     }
     __device__ double scale(std::uint32_t line, std::uint64_t k) const {
         return scales.values[(batch * count + first + line) * scales.blocks + k / scales.block];
@@ -61,23 +63,6 @@ __device__ inline factor factor_a(const unit_call& c, const tile_at& t) {
 }
 __device__ inline factor factor_b(const unit_call& c, const tile_at& t) {
     return {c.product.b, c.b_scales, t.b, t.batch, c.product.n, t.column, c.b_emin};
-}
-
-/// put(item, line) for `items` items along k of all lines of a tile; prepare(item): what lines share. The
-/// lanes of a warp follow the numbers in memory.
-template <class Prepare, class Put>
-__device__ void over_lines(const factor& f, std::uint32_t items, const Prepare& prepare,
-                           const Put& put) {
-    const bool along_k = f.from.k_stride == 1;
-    const std::uint32_t across = along_k ? 16 : block_threads / tile_side;
-    const std::uint32_t first_item = along_k ? threadIdx.x % 16 : threadIdx.x / tile_side;
-    const std::uint32_t first_line = along_k ? threadIdx.x / 16 : threadIdx.x % tile_side;
-    const std::uint32_t lines_across = along_k ? block_threads / 16 : tile_side;
-    for (std::uint32_t item = first_item; item < items; item += across) {
-        const auto shared = prepare(item);
-        for (std::uint32_t line = first_line; line < tile_side; line += lines_across)
-            put(item, line, shared);
-    }
 }
 
 // ---- cut sums -----------------------------------------------------------------------------------

@@ -305,6 +305,7 @@ detail::unit_call unit_of(const detail::product_call& p, const accumulator& how,
     }
     if (c.steps > 0x7FFFFFFF) fail("k must be below 2^31 steps of the unit");
     c.run = static_cast<std::uint32_t>(u.run);
+    c.is_dense = c.places == c.terms && how.chunk % terms == 0 && u.run == 0;
     if (u.result.projection.rounding == rounding::toward_zero && u.result.format.has_subnormals) {
         const format& f = u.result.format;
         const auto upper = [](int e) { return static_cast<std::uint32_t>(e + 1023) << 20; };
