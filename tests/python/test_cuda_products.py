@@ -149,7 +149,8 @@ def test_lowp_torch_multiplies_on_the_device_and_has_derivatives(accumulator: st
         y.sum().backward()
         assert y.device.type == device
         found.append(y.detach().cpu().numpy())
-        assert a.grad is not None and b.grad is not None
+        assert a.grad is not None
+        assert b.grad is not None
     assert found[0].tobytes() == found[1].tobytes()
 
 
