@@ -5,7 +5,7 @@
 // worked out is chosen from the descriptors alone, for the data is not looked at:
 //     sequential   the device's fused operation in float32 or float64, then the kernel of codec.hpp
 //     aligned      units of alignment::together in float64, cut by the device's rounding toward zero
-//     other units  the text of detail/product_kernel.hpp, a thread a sum
+//     others       the text of detail/, a thread a sum: tens of times slower
 #pragma once
 
 #include <cstddef>
@@ -49,9 +49,9 @@ struct product_options : options {
 void matmul(const const_values& a, const const_values& b, const values& out, const accumulator& how,
             const product_options& o = {}, stream s = nullptr);
 
-/// Whether the device has kernels for an accumulator with results of a carrier. Not for exact sums,
-/// pairwise and kahan; sums of more than 51 significant bits, but float64's own to nearest even; modes
-/// whose random bits leave less room; units of more than 256 terms.
+/// Whether the device has kernels for an accumulator with results of a carrier. Not for sums of more than
+/// 51 significant bits, but float64's own to nearest even; modes whose random bits leave less room, as
+/// 32 of them over float32's 24; units of more than 256 terms.
 [[nodiscard]] bool has_kernels(const accumulator& how, carrier out);
 
 }  // namespace lowp::cuda

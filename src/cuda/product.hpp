@@ -106,6 +106,9 @@ void any_chain(const chain_call<float>& c, stream s);
 void any_chain(const chain_call<double>& c, stream s);
 void random_chain(const chain_call<double>& c, stream s);  ///< the modes with
 void slow_chain(const chain_call<double>& c, stream s);    ///< whatever the plans say
+/// Pairwise, Kahan's and exact sums. c.separate: of products that stand alone.
+enum class numbers_of : std::uint8_t { float32, float64 };
+void single_sums(summation order, numbers_of what, const chain_call<double>& c, stream s);
 void unit_sums(const unit_call& c, stream s);
 enum class group_sums : std::uint8_t { in_float, in_double };
 void grouped_sums(group_sums how, const unit_call& c, stream s);

@@ -176,16 +176,39 @@ void set_promotion(detail::product_call& p, const accumulator& how, carrier out)
 
 // ---- chains ---------------------------------------------------------------------------------------
 
-bool has_chain_kernel(const accumulator& how, carrier out) {
+bool has_step_kernel(const accumulator& how, carrier out) {
     const bool in_double = out == carrier::float64;
     const auto fits = [&](const rounding_step& s) {
         return in_double ? s.format.fits<double>() : s.format.fits<float>();
     };
     if (!fits(how.addition) || !has_promotion(how, out)) return false;
-    if (in_double ? is_plain<double>(how) : is_plain<float>(how)) return true;
     const bool is_separate = how.products == products::rounded;
     return is_within_double(how.addition) &&
            (!is_separate || (fits(how.product) && is_within_double(how.product)));
+}
+bool has_chain_kernel(const accumulator& how, carrier out) {
+    const bool is_own = out == carrier::float64 ? is_plain<double>(how) : is_plain<float>(how);
+    return (is_own && has_promotion(how, out)) || has_step_kernel(how, out);
+}
+
+/// An exact sum is rounded to odd in float64, once.
+bool has_exact_kernel(const accumulator& how, carrier out) {
+    const bool fits = out == carrier::float64 ? how.addition.format.fits<double>()
+                                              : how.addition.format.fits<float>();
+    return fits && is_within_double(how.addition) && has_promotion(how, out);
+}
+
+/// Operations one by one, in float64.
+void run_single(const detail::product_call& p, const accumulator& how, stream s) {
+    detail::chain_call<double> c;
+    c.product = p;
+    c.addition = make_plan<double>(how.addition.format, how.addition.projection);
+    const rounding_step& alone = how.products == products::rounded ? how.product : how.addition;
+    c.separate = make_plan<double>(alone.format, alone.projection);
+    const auto is_wide = [](const auto& x) { return x.carrier == carrier::float64; };
+    const bool in_double = is_wide(p.a) || is_wide(p.b) || is_wide(p.c) || is_wide(p.out);
+    detail::single_sums(
+        how.order, in_double ? detail::numbers_of::float64 : detail::numbers_of::float32, c, s);
 }
 
 template <class T>
@@ -399,7 +422,8 @@ bool has_kernels(const accumulator& how, carrier out) {
     switch (how.order) {
         case summation::sequential: return has_chain_kernel(how, out);
         case summation::aligned: return has_unit_kernel(how, out);
-        default: return false;
+        case summation::exact: return has_exact_kernel(how, out);
+        default: return has_step_kernel(how, out);
     }
 }
 
@@ -429,7 +453,8 @@ void matmul(const const_values& a, const const_values& b, const values& out, con
     }
     if (p.k == 0) p.promotion.chunk = 0;
     if (how.order == summation::aligned) run_unit(p, how, o, s);
-    else run_chain(p, how, o, s);
+    else if (how.order == summation::sequential) run_chain(p, how, o, s);
+    else run_single(p, how, s);
 }
 
 }  // namespace lowp::cuda

@@ -65,6 +65,19 @@ TEST_CASE(
         8, 4);
 }
 
+TEST_CASE("pairwise, Kahan's and exact sums are the CPU's on the device") {
+    check_chains<float>(
+        {"float16/pairwise", "float32/pairwise", "float16/kahan", "float32/kahan", "exact",
+         "float16/exact", "bfloat16/pairwise/chunk=5/promotion=float16",
+         "float16/pairwise/separate/rounding=toward_positive",
+         "float16/kahan/rounding=stochastic_a", "float16/pairwise/rounding=stochastic_c",
+         "bfloat16/exact/rounding=stochastic_a", "bfloat16/exact/chunk=9",
+         "float8_e5m2/exact/rounding=toward_negative"},
+        6, 8);
+    check_chains<double>({"float16/pairwise", "float32/kahan", "exact", "float16/exact/chunk=50"},
+                         6, 9);
+}
+
 TEST_CASE("every matrix unit gives on the device what it gives on the CPU") {
     dice roll(5);
     for (const named_accumulator& unit : accumulators)
@@ -118,8 +131,8 @@ TEST_CASE("finished sums are scaled and rounded once more as on the CPU") {
 }
 
 TEST_CASE("what the device has no kernels for is refused, and so are shapes that do not meet") {
-    for (const char* const text : {"exact", "float16/pairwise", "float32/kahan",
-                                   "float32/rounding=stochastic_a", "h100/terms=512", "float64"})
+    for (const char* const text : {"float32/rounding=stochastic_a", "h100/terms=512", "float64",
+                                   "float32/exact/rounding=stochastic_a"})
         CHECK(!cuda::has_kernels(parse_accumulator(text), cuda::carrier::float32));
     const device_array<float> x(std::vector<float>(64));
     const auto view = [&](std::size_t rows, std::size_t columns) {
@@ -128,7 +141,7 @@ TEST_CASE("what the device has no kernels for is refused, and so are shapes that
     const accumulator how = parse_accumulator("float16");
     CHECK_THROWS_AS(cuda::matmul(view(2, 3), view(4, 5), view(2, 5), how), std::invalid_argument);
     CHECK_THROWS_AS(cuda::matmul(view(2, 3), view(3, 5), view(5, 2), how), std::invalid_argument);
-    CHECK_THROWS_AS(cuda::matmul(view(2, 3), view(3, 5), view(2, 5), parse_accumulator("exact")),
+    CHECK_THROWS_AS(cuda::matmul(view(2, 3), view(3, 5), view(2, 5), parse_accumulator("float64")),
                     std::invalid_argument);
     CHECK_THROWS_AS(
         cuda::matmul(view(2, 3), view(3, 5), view(2, 5), parse_accumulator("b200_nvfp4")),

@@ -28,6 +28,8 @@ ACCUMULATORS = [
     "float16/chunk=32",
     "float16/chunk=32/promotion=bfloat16",
     "h100_fp8/chunk=64/lowest_exponent=-149",
+    "float16/pairwise",
+    "exact",
     "h100/result=float16/result_rounding=nearest_ties_to_even",
 ]
 is_h100 = pytest.mark.skipif(
@@ -126,7 +128,7 @@ def test_units_take_the_first_of_their_formats_that_holds_the_numbers() -> None:
 def test_what_the_device_does_not_do_says_so() -> None:
     x = sample(4, 4).cuda()
     with pytest.raises(NotImplementedError, match="CPU"):
-        lowp.matmul(x, x, accumulator="exact")
+        lowp.matmul(x, x, accumulator="float32/rounding=stochastic_a")
     with pytest.raises(TypeError, match="both"):
         lowp.matmul(x, x.cpu())
     with pytest.raises(TypeError, match="one dtype"):
@@ -138,7 +140,8 @@ def test_what_the_device_does_not_do_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    "accumulator", ["float16", "h100/lowest_exponent=-149", "float16/pairwise"]
+    "accumulator",
+    ["float16", "h100/lowest_exponent=-149", "float32/separate/rounding=stochastic_a"],
 )
 def test_lowp_torch_multiplies_on_the_device_and_has_derivatives(accumulator: str) -> None:
     found = []
