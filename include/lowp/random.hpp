@@ -18,6 +18,20 @@ namespace detail {
 struct philox {
     static constexpr std::uint32_t multiplier0 = 0xD2511F53U, multiplier1 = 0xCD9E8D57U;
     static constexpr std::uint32_t weyl0 = 0x9E3779B9U, weyl1 = 0xBB67AE85U;
+
+    [[nodiscard]] static constexpr std::array<std::uint32_t, 4> round(
+        const std::array<std::uint32_t, 4>& counter, const std::array<std::uint32_t, 2>& key) {
+        const std::uint64_t a = std::uint64_t{multiplier0} * counter[0];
+        const std::uint64_t b = std::uint64_t{multiplier1} * counter[2];
+        return {static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ key[0],
+                static_cast<std::uint32_t>(b),
+                static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ key[1],
+                static_cast<std::uint32_t>(a)};
+    }
+    [[nodiscard]] static constexpr std::array<std::uint32_t, 2> next(
+        const std::array<std::uint32_t, 2>& key) {
+        return {key[0] + weyl0, key[1] + weyl1};
+    }
 };
 
 }  // namespace detail
@@ -25,16 +39,9 @@ struct philox {
 /// Four words of Philox4x32: a bijection of the counter for each key.
 [[nodiscard]] constexpr std::array<std::uint32_t, 4> philox4x32(
     std::array<std::uint32_t, 4> counter, std::array<std::uint32_t, 2> key, int rounds = 10) {
-    using constants = detail::philox;
     for (int round = 0; round < rounds; ++round) {
-        const std::uint64_t a = std::uint64_t{constants::multiplier0} * counter[0];
-        const std::uint64_t b = std::uint64_t{constants::multiplier1} * counter[2];
-        counter = {static_cast<std::uint32_t>(b >> 32) ^ counter[1] ^ key[0],
-                   static_cast<std::uint32_t>(b),
-                   static_cast<std::uint32_t>(a >> 32) ^ counter[3] ^ key[1],
-                   static_cast<std::uint32_t>(a)};
-        key[0] += constants::weyl0;
-        key[1] += constants::weyl1;
+        counter = detail::philox::round(counter, key);
+        key = detail::philox::next(key);
     }
     return counter;
 }

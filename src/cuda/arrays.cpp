@@ -45,8 +45,7 @@ detail::call<T> make_call(const char* verb, const format& f, const projection& p
     detail::check_random(verb, p, o);
     detail::call<T> c;
     c.plan = made.plan();
-    c.source = o.source;
-    c.stream_offset = o.stream_offset;
+    c.source = {o.source, o.stream_offset};
     c.random = o.random;
     c.first_index = o.first_index;
     c.failures = o.failures;

@@ -1,7 +1,9 @@
 // What the host calls for block formats: which kernels a call takes.
 #pragma once
 
+#include "block_columns.cuh"
 #include "block_decode.cuh"
+#include "block_fast.cuh"
 #include "block_kernels.cuh"
 #include "block_outer.cuh"
 #include "block_search.cuh"
@@ -19,8 +21,8 @@ void find_line_maxima(const block_call<worker_t<C>>& c, stream s) {
     if (c.outer_per == granularity::tensor) {
         check(cudaMemsetAsync(c.lines, 0, sizeof(*c.lines), s), "the workspace");
         if (l.size() == 0) return;
-        const bool groups = is_aligned(c.from, bytes_of(C), block_step<C>);
-        return launch(&tensor_maximum<C>, blocks_for(l.size() / block_step<C> + 1), s, c.from,
+        const bool groups = is_aligned(c.from, bytes_of(C), wide_step<C>);
+        return launch(&tensor_maximum<C>, blocks_for(l.size() / wide_step<C> + 1), s, c.from,
                       std::uint64_t{l.size()}, groups, c.lines);
     }
     const bool stand = l.is_upright;
@@ -48,39 +50,104 @@ void block_kernels<C>::find_scales(const block_call<T>& c, stream s) {
                c, elements_of(c), n);
 }
 
+/// f(way) for the quick way of a call.
+template <carrier C, block_verb V, class F>
+void with_quick_way(const block_call<worker_t<C>>& c, const F& f) {
+    if (c.way == quick_elements::chance) return f(floats_way<C, V, rounding::stochastic_a>{});
+    if constexpr (C == carrier::bfloat16)
+        if (c.fits_pairs) return f(pairs_way<V>{});
+    f(floats_way<C, V, rounding::nearest_ties_to_even>{});
+}
+
+/// Whether blocks follow each other in strips of eight values, two or more of them a block.
+template <carrier C, block_verb V>
+bool lies_in_strips(const block_call<worker_t<C>>& c) {
+    const block_layout& l = c.layout;
+    const std::size_t lanes = l.block_columns / 8;
+    const bool is_aligned_here = is_aligned(c.from, bytes_of(C), 8) &&
+                                 is_aligned(c.to, V == block_verb::quantize ? bytes_of(C) : 1, 8);
+    return l.block_rows == 1 && l.count * l.rows == 1 && l.columns % l.block_columns == 0 &&
+           l.block_columns % 8 == 0 && lanes >= 2 && lanes <= 32 && std::has_single_bit(lanes) &&
+           is_aligned_here;
+}
+
+/// Words of a row that a thread of quick_columns holds: codes are written four at a time then.
+template <carrier C, block_verb V>
+inline constexpr int column_words = V == block_verb::encode ? 2 : 1;
+
+/// Whether blocks stand upright, 16 or 32 rows, and their columns in whole words.
+template <carrier C, block_verb V>
+bool stands_in_words(const block_call<worker_t<C>>& c) {
+    const block_layout& l = c.layout;
+    const int columns = column_words<C, V> * (4 / bytes_of(C));
+    const bool is_aligned_here =
+        is_aligned(c.from, bytes_of(C), columns) &&
+        is_aligned(c.to, V == block_verb::quantize ? bytes_of(C) : 1, columns);
+    return l.block_columns == 1 && (l.block_rows == 16 || l.block_rows == 32) &&
+           l.columns % static_cast<std::size_t>(columns) == 0 && l.columns >> 32 == 0 &&
+           l.rows >> 32 == 0 && is_aligned_here;
+}
+
+/// Whether a quick kernel did it.
+template <carrier C, block_verb V>
+bool work_quickly(const block_call<worker_t<C>>& c, stream s) {
+    if constexpr (C != carrier::float64) {
+        if (c.way == quick_elements::none) return false;
+        const bool is_turned_away =  // codes by chance are written seldom, and long to compile
+            V == block_verb::encode && c.way == quick_elements::chance;
+        if (!is_turned_away && stands_in_words<C, V>(c)) {
+            constexpr int W = column_words<C, V>;
+            const block_layout& l = c.layout;
+            const auto across = static_cast<std::uint32_t>(l.columns / (W * (4 / bytes_of(C))));
+            const std::uint64_t tasks = l.count * l.blocks_down() * across;
+            with_quick_way<C, V>(c, [&](auto way) {
+                if constexpr (V == block_verb::encode && is_stochastic(decltype(way)::mode)) return;
+                else if (l.block_rows == 16)
+                    launch(&quick_columns<V, decltype(way), 16, W>, blocks_for(tasks), s, c, tasks,
+                           across);
+                else
+                    launch(&quick_columns<V, decltype(way), 32, W>, blocks_for(tasks), s, c, tasks,
+                           across);
+            });
+            return true;
+        }
+        if (!lies_in_strips<C, V>(c)) return false;
+        const std::uint64_t groups = c.layout.size() / 8;
+        const auto log2_lanes = static_cast<unsigned>(std::countr_zero(c.layout.block_columns / 8));
+        with_quick_way<C, V>(c, [&](auto way) {
+            launch(&quick_lines<V, decltype(way)>, blocks_for(groups / strips), s, c, groups,
+                   log2_lanes);
+        });
+        return true;
+    }
+    return false;
+}
+
 /// Elements whose scales are known, in groups where they lie so.
-template <carrier C, block_verb V, chance Chance>
+template <carrier C, block_verb V>
 void work_with_scales(const block_call<worker_t<C>>& c, bool in_groups, stream s) {
-    constexpr int N = block_step<C>;
+    constexpr int N = block_step;
     const block_layout& l = c.layout;
     const std::uint64_t n = l.size();
     if (in_groups && l.columns % N == 0 && l.block_columns % N == 0)
-        return launch(&scaled_elements<C, V, Chance, N>, blocks_for(n / N), s, c, elements_of(c),
-                      n / N);
-    launch(&scaled_elements<C, V, Chance, 1>, blocks_for(n), s, c, elements_of(c), n);
+        return launch(&scaled_elements<C, V, N>, blocks_for(n / N), s, c, elements_of(c), n / N);
+    launch(&scaled_elements<C, V, 1>, blocks_for(n), s, c, elements_of(c), n);
 }
 
-template <carrier C, block_verb V, chance Chance>
+template <carrier C, block_verb V>
 void work_on(const block_call<worker_t<C>>& c, stream s) {
-    using lowp::detail::plan;
     const block_layout& l = c.layout;
     const std::uint64_t n = l.size();
     const std::size_t k = l.block_columns;
-    constexpr int N = block_step<C>;
+    constexpr int N = block_step;
     const bool in_groups = is_aligned(c.from, bytes_of(C), N) &&
                            (V == block_verb::encode ? is_aligned(c.to, c.code_bytes, N)
                                                     : is_aligned(c.to, bytes_of(C), N));
-    if (c.known != nullptr) return work_with_scales<C, V, Chance>(c, in_groups, s);
-    using plain = path_elements<path::plain_sum>;
-    const path way = V == block_verb::quantize ? c.element.path : c.element.encode_path;
-    const bool is_plain = way == path::plain_sum && c.book == nullptr;
-    if (lies_in_lines<C>(l) && in_groups) {
+    if (c.known != nullptr) return work_with_scales<C, V>(c, in_groups, s);
+    if (follows_itself(l, block_step) && in_groups) {
         const auto log2_lanes = static_cast<unsigned>(std::countr_zero(k / N));
-        if (is_plain)
-            return launch(&block_lines<C, V, Chance, plain>, blocks_for(n / N), s, c, plain{},
-                          n / N, log2_lanes);
-        return launch(&block_lines<C, V, Chance, any_elements>, blocks_for(n / N), s, c,
-                      elements_of(c), n / N, log2_lanes);
+        return launch(&block_lines<C, V>, blocks_for(n / N), s, c, elements_of(c), n / N,
+                      log2_lanes);
     }
     const std::uint64_t size = std::uint64_t{l.block_rows} * l.block_columns;
     if (size <= huge_from) {
@@ -91,8 +158,8 @@ void work_on(const block_call<worker_t<C>>& c, stream s) {
                                  : static_cast<unsigned>(
                                        std::bit_ceil(shares < 32 ? (shares > 0 ? shares : 1) : 32));
         const unsigned grid = blocks_for(l.blocks() * lanes_a_block);
-        return launch(&block_teams<C, V, Chance, any_elements>, grid, s, c, elements_of(c),
-                      std::uint64_t{l.blocks()}, lanes_a_block, groups);
+        return launch(&block_teams<C, V>, grid, s, c, elements_of(c), std::uint64_t{l.blocks()},
+                      lanes_a_block, groups);
     }
     const std::uint64_t pieces = (size + piece - 1) / piece;
     const std::uint64_t tasks = pieces * l.blocks();
@@ -100,22 +167,19 @@ void work_on(const block_call<worker_t<C>>& c, stream s) {
     const unsigned grid = blocks_for(tasks * block_threads);
     launch(&huge_contents<C>, grid, s, c, tasks, pieces, in_groups);
     launch(&huge_scales<V, worker_t<C>>, blocks_for(l.blocks()), s, c, std::uint64_t{l.blocks()});
-    if (is_plain)
-        launch(&huge_elements<C, V, Chance, plain>, grid, s, c, plain{}, tasks, pieces, in_groups);
-    else
-        launch(&huge_elements<C, V, Chance, any_elements>, grid, s, c, elements_of(c), tasks,
-               pieces, in_groups);
+    launch(&huge_elements<C, V>, grid, s, c, elements_of(c), tasks, pieces, in_groups);
 }
 
 template <carrier C, block_verb V>
 void block_elements<C, V>::work(const block_call<worker_t<C>>& c, stream s) {
-    with_chance(c.element.rounding, [&](auto kind) { work_on<C, V, decltype(kind)::value>(c, s); });
+    if (c.known == nullptr && work_quickly<C, V>(c, s)) return;
+    work_on<C, V>(c, s);
 }
 
 template <carrier C>
 void block_kernels<C>::decode(const block_call<T>& c, stream s) {
     const std::uint64_t n = c.layout.size();
-    constexpr int N = block_step<C>;
+    constexpr int N = wide_step<C>;
     const bool in_groups = is_aligned(c.from, 1, N) && is_aligned(c.to, bytes_of(C), N);
     const bool is_simple =
         c.book == nullptr && c.code_bytes == 1 && (c.code_bits == 4 || !c.is_dense);
@@ -123,7 +187,7 @@ void block_kernels<C>::decode(const block_call<T>& c, stream s) {
     const bool fits = l.columns % N == 0 && l.block_columns % N == 0;
     if (fits && in_groups && is_simple && c.line_codes == n)
         return launch(&decode_groups<C>, blocks_for(n / N), s, c, n / N,
-                      lies_in_lines<C>(l) ? std::countr_zero(l.block_columns / N) : -1);
+                      follows_itself(l, N) ? std::countr_zero(l.block_columns / N) : -1);
     launch(&decode_blocks<C>, blocks_for(n), s, c, elements_of(c), n);
 }
 

@@ -34,6 +34,14 @@ struct outer_line {
     lowp::detail::outer_pair<T> pair{1, 1};
 };
 
+enum class block_verb : std::uint8_t { quantize, encode };
+
+/// How elements of common formats are worked on (block_ways.cuh), if so: to nearest even, or by chance.
+enum class quick_elements : std::uint8_t { none, nearest, chance };
+/// How ideal scales become scales and codes: by the kernel; they are powers of two, whose codes are their
+/// exponents; or by sums, to nearest even.
+enum class quick_scales : std::uint8_t { none, exponents, sums };
+
 /// One call on an array in a block format: read by every thread.
 template <class T>
 struct block_call {
@@ -51,6 +59,11 @@ struct block_call {
     infinity_policy infinity = infinity_policy::nan;
     zero_sign zeros = zero_sign::kept;
     projection element_projection = {};
+    quick_elements way = quick_elements::none;
+    quick_scales scale_way = quick_scales::none;
+    bool fits_pairs = false;
+    lowp::detail::plan<T> halves;  ///< the element's for pairs of bfloat16: shifts are 16 less
+    T least_divisor = 0;  ///< of the quick ways: quotients that underflow are too small to count
     const codebook* book = nullptr;  ///< on the host; the device's is an argument of its own
 
     block_layout layout = {};    ///< as walked: what follows itself in memory is one row
@@ -66,9 +79,9 @@ struct block_call {
     const double* ideals = nullptr;   ///< the caller's
     lowp::detail::search_plan search = {};
 
-    random_source source = {};
+    turn_plan turn = {};  ///< of values on their way into blocks
+    device_source source = {};
     std::uint64_t first_index = 0;
-    const std::uint64_t* stream_offset = nullptr;
     const std::uint32_t* random = nullptr;  ///< instead of the source
     std::uint32_t* failures = nullptr;
 
@@ -81,8 +94,6 @@ struct block_call {
     int scale_bytes = 1;
     double* outer_codes = nullptr;
 };
-
-enum class block_verb : std::uint8_t { quantize, encode };
 
 /// Kernels of blocks of a carrier. Each .cu file defines some.
 template <carrier C>
@@ -99,18 +110,20 @@ struct block_elements {
     static void work(const block_call<worker_t<C>>& c, stream s);
 };
 
-/// Elements of a thread in kernels that move them in groups.
+/// Elements of a thread in kernels that move them in groups, whatever the format; and in those that
+/// only find maxima or decode.
+inline constexpr int block_step = 4;
 template <carrier C>
-inline constexpr int block_step = bytes_of(C) == 8   ? 4
-                                  : bytes_of(C) == 4 ? 8
-                                                     : 16;
+inline constexpr int wide_step = bytes_of(C) == 8   ? 4
+                                 : bytes_of(C) == 4 ? 8
+                                                    : 16;
 
-/// Whether blocks follow each other in memory, each a power of two of groups of at most a warp.
-template <carrier C>
-[[nodiscard]] bool lies_in_lines(const block_layout& l) {
-    const std::size_t groups = l.block_columns / block_step<C>;
+/// Whether blocks follow each other in memory, each a power of two of groups of `step`, at most a warp's.
+[[nodiscard]] constexpr bool follows_itself(const block_layout& l, int step) {
+    const std::size_t n = static_cast<std::size_t>(step);
+    const std::size_t groups = l.block_columns / n;
     return l.block_rows == 1 && l.count * l.rows == 1 && l.columns % l.block_columns == 0 &&
-           l.block_columns % block_step<C> == 0 && groups <= 32 && std::has_single_bit(groups);
+           l.block_columns % n == 0 && groups <= 32 && std::has_single_bit(groups);
 }
 
 /// Blocks of more elements are worked on by several thread blocks.

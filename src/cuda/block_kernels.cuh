@@ -34,12 +34,13 @@ __device__ void merge(block_content<T>& content, unsigned lanes) {
     content.has_inf = (flags & 2) != 0;
 }
 
-template <carrier C, block_verb V, chance Chance, class Elements, class T = worker_t<C>>
+template <carrier C, block_verb V, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
-    block_lines(const __grid_constant__ block_call<T> c, const __grid_constant__ Elements elements,
-                std::uint64_t groups, unsigned log2_lanes) {
+    block_lines(const __grid_constant__ block_call<T> c,
+                const __grid_constant__ any_elements elements, std::uint64_t groups,
+                unsigned log2_lanes) {
     using word = word_of<T>;
-    constexpr int N = block_step<C>;
+    constexpr int N = block_step;
     const unsigned lanes_a_block = 1U << log2_lanes;
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     const unsigned lane = threadIdx.x % 32;
@@ -65,7 +66,7 @@ __global__ void __launch_bounds__(block_threads)
         const auto s = scale_of(c, block, content);
         if (V == block_verb::encode && (lane & (lanes_a_block - 1)) == 0)
             store_scale(c, block, s.ideal);
-        convert_elements<V, Chance>(c, elements, s, g * N, v);
+        convert_elements<V>(c, elements, s, g * N, v);
         store_elements<C, V>(c, g * N, v);
     }
 }
@@ -111,7 +112,7 @@ template <carrier C, class Body>
 __device__ void for_elements(const block_layout& l, const block_place& p, std::uint32_t begin,
                              std::uint32_t end, unsigned lane, unsigned count, bool moves_groups,
                              const Body& body) {
-    constexpr int N = block_step<C>;
+    constexpr int N = block_step;
     std::uint32_t e = begin;
     if (has_groups<N>(l, p, moves_groups)) {
         const std::uint32_t whole = begin + (end - begin) / N * N;
@@ -136,8 +137,8 @@ __device__ void gather(const block_call<T>& c, const block_place& p, std::uint32
         for (int j = 0; j < N; ++j) content.add(v[j] & magnitude_bits<T>);
     });
 }
-template <carrier C, block_verb V, chance Chance, class Elements, class T>
-__device__ void convert_part(const block_call<T>& c, const Elements& elements,
+template <carrier C, block_verb V, class T>
+__device__ void convert_part(const block_call<T>& c, const any_elements& elements,
                              const block_scale<T>& s, const block_place& p, std::uint32_t begin,
                              std::uint32_t end, unsigned lane, unsigned count, bool moves_groups) {
     for_elements<C>(c.layout, p, begin, end, lane, count, moves_groups,
@@ -146,15 +147,16 @@ __device__ void convert_part(const block_call<T>& c, const Elements& elements,
         word_of<T> v[N];
         const std::uint64_t i = element_at(c.layout, p, e);
         load_values<C>(c.from, i, v);
-        convert_elements<V, Chance>(c, elements, s, i, v);
+        convert_elements<V>(c, elements, s, i, v);
         store_elements<C, V>(c, i, v);
     });
 }
 
-template <carrier C, block_verb V, chance Chance, class Elements, class T = worker_t<C>>
+template <carrier C, block_verb V, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
-    block_teams(const __grid_constant__ block_call<T> c, const __grid_constant__ Elements elements,
-                std::uint64_t blocks, unsigned lanes_a_block, bool moves_groups) {
+    block_teams(const __grid_constant__ block_call<T> c,
+                const __grid_constant__ any_elements elements, std::uint64_t blocks,
+                unsigned lanes_a_block, bool moves_groups) {
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     const unsigned lane = threadIdx.x % 32;
     const unsigned own = lane & (lanes_a_block - 1);
@@ -170,7 +172,7 @@ __global__ void __launch_bounds__(block_threads)
         if (!is_there) continue;
         const auto s = scale_of(c, block, content);
         if (V == block_verb::encode && own == 0) store_scale(c, block, s.ideal);
-        convert_part<C, V, Chance>(c, elements, s, p, 0, size, own, lanes_a_block, moves_groups);
+        convert_part<C, V>(c, elements, s, p, 0, size, own, lanes_a_block, moves_groups);
     }
 }
 
@@ -229,18 +231,18 @@ __global__ void __launch_bounds__(block_threads)
     }
 }
 
-template <carrier C, block_verb V, chance Chance, class Elements, class T = worker_t<C>>
+template <carrier C, block_verb V, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     huge_elements(const __grid_constant__ block_call<T> c,
-                  const __grid_constant__ Elements elements, std::uint64_t tasks,
+                  const __grid_constant__ any_elements elements, std::uint64_t tasks,
                   std::uint64_t pieces, bool moves_groups) {
     for (std::uint64_t task = blockIdx.x; task < tasks; task += gridDim.x) {
         const std::uint64_t block = task / pieces;
         const block_place p = place_of(c.layout, block);
         const block_scale<T> s{0, c.blocks[block].total, c.blocks[block].factor};
         const auto begin = static_cast<std::uint32_t>(task % pieces * piece);
-        convert_part<C, V, Chance>(c, elements, s, p, begin, end_of_piece(p, begin), threadIdx.x,
-                                   blockDim.x, moves_groups);
+        convert_part<C, V>(c, elements, s, p, begin, end_of_piece(p, begin), threadIdx.x,
+                           blockDim.x, moves_groups);
     }
 }
 

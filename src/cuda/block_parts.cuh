@@ -23,38 +23,57 @@ inline constexpr word_of<T> quiet_nan_bits =
 
 // ---- elements -------------------------------------------------------------------------------------
 
-/// Elements of one path of the kernel.
-template <path P>
-struct path_elements {
-    template <chance Chance, block_verb V, int N, class T>
-    __device__ void convert(const block_call<T>& c, const std::uint32_t (&random)[N],
-                            word_of<T> (&v)[N]) const {
-        with_mode<Chance>(c.element.rounding, [&](auto mode) {
+/// Words of N elements, passed in registers.
+template <class T, int N>
+struct element_words {
+    word_of<T> v[N];
+    std::uint32_t random[N];
+};
+
+/// N elements of any format in any mode: once, not in every kernel.
+template <block_verb V, int N, class T>
+__device__ __noinline__ element_words<T, N> converted(const lowp::detail::plan<T>& p,
+                                                      element_words<T, N> e) {
+    const path way = V == block_verb::quantize ? p.path : p.encode_path;
+    any_path::with<T>(way, [&](auto found) {
+        lowp::detail::with_rounding(p.rounding, [&](auto mode) {
             constexpr rounding R = decltype(mode)::value;
+            constexpr path P = decltype(found)::value;
 #pragma unroll
             for (int j = 0; j < N; ++j)
-                v[j] = V == block_verb::quantize ? lowp::detail::quantize_lanes<lanes<T>, R, P>(
-                                                       c.element, v[j], random[j])
-                                                 : lowp::detail::encode_lanes < lanes<T>,
-                R, P == path::plain_aligned ? path::aligned : P > (c.element, v[j], random[j]);
+                if constexpr (V == block_verb::quantize)
+                    e.v[j] = lowp::detail::quantize_lanes<lanes<T>, R, P>(p, e.v[j], e.random[j]);
+                else
+                    e.v[j] = lowp::detail::encode_lanes < lanes<T>, R,
+                    P == path::plain_aligned ? path::aligned : P > (p, e.v[j], e.random[j]);
         });
-    }
-};
+    });
+    return e;
+}
 
 /// Elements of any format, or of a codebook.
 struct any_elements {
     codebook book;
 
-    template <chance Chance, block_verb V, int N, class T>
+    template <class T>
+    [[nodiscard]] __device__ static bool takes_random(const block_call<T>& c) {
+        return is_stochastic(c.element.rounding);
+    }
+
+    template <block_verb V, int N, class T>
     __device__ void convert(const block_call<T>& c, const std::uint32_t (&random)[N],
                             word_of<T> (&v)[N]) const {
         if (!book.empty()) return of_book_each<V>(c, random, v);
-        const path way = V == block_verb::quantize ? c.element.path : c.element.encode_path;
-        any_path::with<T>(way, [&](auto p) {
-            path_elements<decltype(p)::value>{}.template convert<Chance, V>(c, random, v);
-        });
+        element_words<T, N> e;
+#pragma unroll
+        for (int j = 0; j < N; ++j) {
+            e.v[j] = v[j];
+            e.random[j] = random[j];
+        }
+        e = converted<V, N>(c.element, e);
+#pragma unroll
+        for (int j = 0; j < N; ++j) v[j] = e.v[j];
     }
-
     template <block_verb V, int N, class T>
     __device__ void of_book_each(const block_call<T>& c, const std::uint32_t (&random)[N],
                                  word_of<T> (&v)[N]) const {
@@ -80,7 +99,7 @@ struct block_scale {
 };
 
 /// N elements of one block: scaled, converted and, by quantize, scaled back.
-template <block_verb V, chance Chance, class Elements, int N, class T>
+template <block_verb V, class Elements, int N, class T>
 __device__ void convert_elements(const block_call<T>& c, const Elements& elements,
                                  const block_scale<T>& s, std::uint64_t index, word_of<T> (&v)[N]) {
     using L = lanes<T>;
@@ -102,12 +121,11 @@ __device__ void convert_elements(const block_call<T>& c, const Elements& element
         for (int j = 0; j < N; ++j) v[j] = (v[j] & magnitude_bits<T>) == 0 ? zero : v[j];
     }
     std::uint32_t random[N] = {};
-    if constexpr (Chance == chance::random) {
-        if (c.random == nullptr)
-            random_words(c.source, c.stream_offset, c.first_index + index, random);
+    if (elements.takes_random(c)) {
+        if (c.random == nullptr) random_words(c.source, c.first_index + index, random);
         else given_words(c.random, index, c.element.random_shift, c.failures, random);
     }
-    elements.template convert<Chance, V>(c, random, v);
+    elements.template convert<V>(c, random, v);
     if constexpr (V == block_verb::quantize) {
         const bool is_nan = is_nan_word<T>(s.total);
 #pragma unroll
@@ -152,9 +170,8 @@ __global__ void outer_scales(const __grid_constant__ block_call<T> c) {
 template <class T>
 __device__ std::uint32_t scale_random(const block_call<T>& c, std::uint64_t block) {
     if (!is_stochastic(c.scale.rounding)) return 0;
-    random_source s = c.source;
-    if (c.stream_offset != nullptr) s.stream += *c.stream_offset;
-    s.stream ^= std::uint64_t{1} << 63;
+    random_source s = c.source.source;
+    s.stream = c.source.stream() ^ std::uint64_t{1} << 63;
     return s(block);
 }
 
@@ -240,6 +257,12 @@ __device__ void store_scale(const block_call<T>& c, std::uint64_t block, word_of
     const word_of<T> code[1] = {
         scale_as<block_verb::encode, T>(c.scale, ideal, scale_random(c, block))};
     store_codes(c.scale_codes, c.scale_bytes, block, code);
+}
+
+template <class T>
+__device__ void store_scale_code(const block_call<T>& c, std::uint64_t block, word_of<T> code) {
+    const word_of<T> codes[1] = {code};
+    store_codes(c.scale_codes, c.scale_bytes, block, codes);
 }
 
 /// Codes or values of N neighbours from element i on.

@@ -138,7 +138,11 @@ struct scale_codes {
 struct nearest_elements {
     const any_elements& all;
 
-    template <chance Chance, block_verb V, int N, class T>
+    template <class T>
+    [[nodiscard]] __device__ static constexpr bool takes_random(const block_call<T>& /*c*/) {
+        return false;
+    }
+    template <block_verb V, int N, class T>
     __device__ void convert(const block_call<T>& c, const std::uint32_t (&random)[N],
                             word_of<T> (&v)[N]) const {
         if (!all.book.empty()) return all.of_book_each<V>(c, random, v);
@@ -167,8 +171,7 @@ __device__ double error_of(const crew<Teams>& all, const block_call<T>& c,
     return sum_of(all, c.layout, p, [&](std::uint64_t i) {
         const T x = value_at<C>(c, i);
         word_of<T> v[1] = {__builtin_bit_cast(word_of<T>, x)};
-        convert_elements<block_verb::quantize, chance::none>(c, nearest_elements{elements}, s, i,
-                                                             v);
+        convert_elements<block_verb::quantize>(c, nearest_elements{elements}, s, i, v);
         const double d = static_cast<double>(x);
         const bool is_finite = d - d == 0;  // NaN and infinity are not what a scale is chosen for
         return power_of(c.search.error_norm,
@@ -217,7 +220,7 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 /// Elements whose blocks' scales are known: N neighbours of one block a thread and step.
-template <carrier C, block_verb V, chance Chance, int N, class T = worker_t<C>>
+template <carrier C, block_verb V, int N, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     scaled_elements(const __grid_constant__ block_call<T> c,
                     const __grid_constant__ any_elements elements, std::uint64_t groups) {
@@ -227,8 +230,7 @@ __global__ void __launch_bounds__(block_threads)
         const auto known = c.known[block_of(c.layout, g * N)];
         word_of<T> v[N];
         load_values<C>(c.from, g * N, v);
-        convert_elements<V, Chance>(c, elements, block_scale<T>{0, known.total, known.factor},
-                                    g * N, v);
+        convert_elements<V>(c, elements, block_scale<T>{0, known.total, known.factor}, g * N, v);
         store_elements<C, V>(c, g * N, v);
     }
 }

@@ -36,9 +36,9 @@ std::size_t outer_count(const block_format& f, const block_layout& l) {
 }
 
 /// Whether encode closes codes up while it writes them.
-template <carrier C>
 bool packs_at_once(const block_format& f, const block_layout& l) {
-    return f.element_bits() == 4 && detail::lies_in_lines<C>(walked(l)) && l.columns * 4 % 8 == 0;
+    return f.element_bits() == 4 && detail::follows_itself(walked(l), detail::block_step) &&
+           l.columns * 4 % 8 == 0;
 }
 
 /// The parts of a workspace.
@@ -55,7 +55,7 @@ struct parts {
                 known = rounded_up(l.blocks() * sizeof(detail::known_scale<T>));
             else if (l.size() > 0 && is_huge(walked(l)))
                 blocks = rounded_up(l.blocks() * sizeof(detail::huge_block<T>));
-            at_once = packs_at_once<C>(f, l);
+            at_once = packs_at_once(f, l);
         });
         if (how == packing::dense && f.element_bits() < 8)
             loose = rounded_up(at_once ? 0 : l.size());
@@ -76,6 +76,39 @@ void check_format(const char* verb, const block_format& f, const block_layout& l
 void check_done_here(const char* verb, const block_layout& l) {
     if (l.size() >> 32 != 0 && l.block_rows * l.block_columns >> 32 != 0)
         fail(verb, "blocks of 2^32 elements or more are not done on the device; cut the array");
+}
+
+/// The quick ways that a call may take (block_ways.cuh), from its plans alone.
+void choose_ways(detail::block_call<double>& /*c*/, const block_format& /*f*/) {}
+void choose_ways(detail::block_call<float>& c, const block_format& f) {
+    using detail::quick_elements;
+    using detail::quick_scales;
+    using lowp::detail::path;
+    const bool is_nearest = f.rounding == rounding::nearest_ties_to_even;
+    const bool is_common = c.book == nullptr && c.zeros == zero_sign::kept && c.code_bits <= 8 &&
+                           c.element.path == path::plain_sum &&
+                           c.element.encode_path == path::plain_sum;
+    if (is_common && is_nearest) c.way = quick_elements::nearest;
+    if (is_common && f.rounding == rounding::stochastic_a) c.way = quick_elements::chance;
+    // Quotients below 2^-34 of the smallest quantum never step; remainders of others do not underflow.
+    const double quantum = format::power_of_two(f.element.min_quantum_exponent());
+    c.least_divisor = static_cast<float>(0x1p-64 / std::max(quantum, 0x1p-60));
+    const bool is_positive = f.scale_rounding == rounding::nearest_ties_to_even &&
+                             f.edges.scale_saturation == saturation::finite;
+    if (c.is_on_grid && c.scale.low_field < 2U) c.scale_way = quick_scales::exponents;
+    else if (is_positive && (c.scale.path == path::sum || c.scale.path == path::plain_sum))
+        c.scale_way = quick_scales::sums;
+    // Pairs: factors and elements are bfloat16, whose own smallest numbers lie below all that counts.
+    constexpr int cut = 16;  // mantissa bits that a float has more
+    const bool fits_pairs =
+        bfloat16.holds(f.element) && c.element.shift - cut >= 2 && quantum >= 0x1p-120;
+    c.fits_pairs = c.way == quick_elements::nearest && fits_pairs &&
+                   c.totals.kind == lowp::detail::totals_kind::exact_inverse;
+    if (c.fits_pairs) {
+        c.halves = c.element;
+        c.halves.shift -= cut;
+        c.halves.sign_shift -= cut;
+    }
 }
 
 template <class T>
@@ -112,14 +145,14 @@ detail::block_call<T> make_call(const block_format& f, const block_layout& l,
     c.line_count = outer_count(f, l);
     c.outer_given = o.outer;
     c.outer_count = o.outer_given;
-    c.source = o.source;
+    c.source = {o.source, o.stream_offset};
     c.first_index = o.first_index;
-    c.stream_offset = o.stream_offset;
     c.random = o.random;
     c.ideals = o.ideals;
     c.code_bits = f.element_bits();
     c.code_bytes = lowp::detail::code_bytes(f.element_bits());
     c.scale_bytes = lowp::detail::code_bytes(f.scale.bits());
+    choose_ways(c, f);
     return c;
 }
 
@@ -229,8 +262,8 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         if (l.size() == 0) return;
         call.to = p.loose > 0 ? loose : to.codes;
         call.is_dense = to.packing == packing::dense && bits < 8 && p.loose == 0;
-        if (call.is_dense && (!detail::is_aligned(x, bytes_of(C), detail::block_step<C>) ||
-                              !detail::is_aligned(to.codes, 1, detail::block_step<C>)))
+        if (call.is_dense && (!detail::is_aligned(x, bytes_of(C), detail::block_step) ||
+                              !detail::is_aligned(to.codes, 1, detail::block_step)))
             fail("encode",
                  "packed codes of 4 bits need x and codes on boundaries of 16 "
                  "bytes; copy x, or encode loose");

@@ -51,7 +51,7 @@ __device__ void with_mode(rounding r, F&& body) {
 template <chance Chance, int N, class T>
 __device__ void words_of_step(const call<T>& c, std::uint64_t index, std::uint32_t (&words)[N]) {
     if constexpr (Chance == chance::random) {
-        if (c.random == nullptr) random_words(c.source, c.stream_offset, index, words);
+        if (c.random == nullptr) random_words(c.source, index, words);
         else given_words(c.random, index - c.first_index, c.plan.random_shift, c.failures, words);
     }
 }

@@ -2,6 +2,7 @@
 // C++: the host's checks and plans are in arrays.cpp, the kernels in conversion.cuh.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 
@@ -28,12 +29,44 @@ using worker_t = typename worker<C>::type;
     return reinterpret_cast<std::uintptr_t>(p) % static_cast<std::uintptr_t>(group_bytes) == 0;
 }
 
+/// A random source with its keys of all rounds, which no thread need work out again, and the word on the
+/// device that its stream is moved by.
+struct device_source {
+    random_source source = {};
+    const std::uint64_t* stream_offset = nullptr;
+    std::array<std::array<std::uint32_t, 2>, 10> keys = {};
+
+    device_source() = default;
+    device_source(const random_source& s, const std::uint64_t* offset)
+        : source(s), stream_offset(offset) {
+        keys[0] = {s.low(s.seed), s.high(s.seed)};
+        for (std::size_t i = 1; i < keys.size(); ++i)
+            keys[i] = lowp::detail::philox::next(keys[i - 1]);
+    }
+    [[nodiscard]] constexpr std::uint64_t stream() const {
+        return source.stream + (stream_offset == nullptr ? 0 : *stream_offset);
+    }
+};
+
+/// Which signs go with a transform (lowp/hadamard.hpp).
+enum class turn_signs : std::uint8_t { none, source, given };
+
+/// A Walsh-Hadamard transform; of size 1: none.
+struct turn_plan {
+    unsigned log2_size = 0;
+    turn_signs signs = turn_signs::none;
+    bool is_inverse = false;
+    float norm = 1;  ///< 1 / sqrt(size) in either carrier
+    double wide_norm = 1;
+    device_source source = {};
+    std::array<std::uint32_t, 8> given = {};  ///< bit i of all: place i is negated
+};
+
 /// One call of one verb: read by every thread, so it goes to the device by value.
 template <class T>
 struct call {
     lowp::detail::plan<T> plan;
-    random_source source = {};
-    const std::uint64_t* stream_offset = nullptr;
+    device_source source = {};
     const std::uint32_t* random = nullptr;  ///< instead of the source, from `first_index` on
     std::uint64_t first_index = 0;
     std::uint32_t* failures = nullptr;

@@ -38,6 +38,19 @@ struct lanes : lowp::detail::scalar_lanes<T, device_isa> {
         else asm("shr.b64 %0, %1, %2;" : "=l"(a) : "l"(a), "r"(count));
         return a;
     }
+    /// A significand shifted down: what stays, and what is cut off, over 64 bits at once.
+    struct kept_and_tail {
+        word kept;
+        std::uint64_t both;
+    };
+    __device__ static kept_and_tail cut(word significand, word shift) requires(sizeof(T) == 4) {
+        const std::uint64_t both = (std::uint64_t{significand} << 32) >> (shift < 63 ? shift : 63);
+        return {static_cast<word>(both >> 32), both};
+    }
+    /// What stays once a number is added to the tail.
+    __device__ static word kept_after(const kept_and_tail& c, word add) requires(sizeof(T) == 4) {
+        return static_cast<word>((c.both + add) >> 32);
+    }
     /// A subtraction that is exact; subnormal results stay, whatever the thread was set to.
     __device__ static word on_grid_of(word power, word fraction) {
         return lowp::detail::scalar_lanes<T, device_isa>::difference(power | fraction, power);
@@ -178,27 +191,41 @@ __device__ void store_values(void* y, std::uint64_t i, const word_of<worker_t<C>
 
 /// The random words of N neighbours from `index` on: a Philox counter has four of them.
 template <int N>
-__device__ void random_words(random_source s, const std::uint64_t* stream_offset,
-                             std::uint64_t index, std::uint32_t (&words)[N]) {
-    if (stream_offset != nullptr) s.stream += *stream_offset;
+__device__ void random_words(const device_source& s, std::uint64_t index,
+                             std::uint32_t (&words)[N]) {
+    const std::uint64_t stream = s.stream();
+    const auto four_of = [&](std::uint64_t block) {
+        using source = random_source;
+        std::array<std::uint32_t, 4> four{source::low(block), source::high(block),
+                                          source::low(stream), source::high(stream)};
+#pragma unroll
+        for (int round = 0; round < 7; ++round)
+            four = lowp::detail::philox::round(four, s.keys[round]);
+        if (s.source.generator == generator::philox4x32_7) return four;
+#pragma unroll
+        for (int round = 7; round < 10; ++round)
+            four = lowp::detail::philox::round(four, s.keys[round]);
+        return four;
+    };
     if constexpr (N % 4 == 0) {
         if (index % 4 == 0) {
 #pragma unroll
             for (int j = 0; j < N; j += 4) {
-                const std::uint64_t block = (index + j) / 4;
-                const std::array<std::uint32_t, 4> counter{s.low(block), s.high(block),
-                                                           s.low(s.stream), s.high(s.stream)};
-                const std::array<std::uint32_t, 2> key{s.low(s.seed), s.high(s.seed)};
-                const auto four = s.generator == generator::philox4x32_7
-                                      ? philox4x32(counter, key, 7)
-                                      : philox4x32(counter, key, 10);
+                const auto four = four_of((index + j) / 4);
 #pragma unroll
                 for (int k = 0; k < 4; ++k) words[j + k] = four[k];
             }
             return;
         }
     }
-    for (int j = 0; j < N; ++j) words[j] = s(index + j);
+    for (int j = 0; j < N; ++j) words[j] = four_of((index + j) / 4)[(index + j) % 4];
+}
+
+[[nodiscard]] __device__ inline std::uint32_t random_word(const device_source& s,
+                                                          std::uint64_t index) {
+    std::uint32_t word[1];
+    random_words(s, index, word);
+    return word[0];
 }
 
 /// The same from the caller's array of R, each below 2^(32 - shift).

@@ -82,12 +82,17 @@ std::size_t encode_blocks(const std::vector<T>& x, const block_format& f, const 
     got_outer.resize(outer.size());
     wrong += differences(got_outer, outer, what + " outer");
     if constexpr (std::is_floating_point_v<T>) {
+        for (const double o : outer)
+            if (!(o < std::numeric_limits<double>::infinity())) return wrong;  // decode refuses it
         std::vector<T> wanted(x.size());
         decode<T>(lowp::block_memory{codes.data(), scales.data(), how}, outer, std::span<T>(wanted),
                   f, l, cpu_options<T>({}, 0));
         const device_array<T> back(x.size());
         cuda::decode(memory, back.data(), carrier_of<T>, f, l, there.options);
-        wrong += differences(back.host(), wanted, "decode " + name(f));
+        auto values = back.host();
+        for (std::size_t i = 0; i < x.size(); ++i)  // 0 times infinity: as above
+            if (std::isnan(values[i]) && std::isnan(wanted[i])) values[i] = wanted[i];
+        wrong += differences(values, wanted, "decode " + name(f));
         wrong += there.failures.host()[0];
     }
     return wrong;
@@ -174,7 +179,7 @@ TEST_CASE_TEMPLATE("block formats of any fields give the bits of the CPU", T, fl
                    bf16) {
     dice d(37);
     std::size_t wrong = 0;
-    for (std::size_t i = 0; i < 400 / scale(); ++i) {
+    for (std::size_t i = 0; i < 150 / scale(); ++i) {
         const block_format f = random_block_format(d);
         wrong += everything<T>(f, forms[d.below(forms.size())], d);
     }
@@ -197,7 +202,9 @@ TEST_CASE_TEMPLATE("searched scales and statistics that are sums give the bits o
             MESSAGE(text << ": " << e.what());
             continue;
         }
-        for (const form& at : forms) wrong += everything<T>(f, at, d);
+        for (const form& at : {form{{33, 97}, -1}, form{{64, 96}, 0}, form{{2, 5000}, -1},
+                               form{{3, 40, 52}, 1}, form{{300, 3}, 0}})
+            wrong += everything<T>(f, at, d);
     }
     CHECK(wrong == 0);
 }

@@ -34,6 +34,13 @@ template <class L, rounding R>
     const auto significand = (x.magnitude & L::set(fraction_mask)) | L::set(word{1} << mantissa);
     const auto shift =
         L::shift_right(scale - exponent, mantissa) + L::set(static_cast<word>(c.shift));
+    if constexpr (R == rounding::stochastic_a && requires { L::cut(significand, shift); }) {
+        // Where a lane shifts two words at once: kept and tail, and what the tail carries over.
+        const auto cut = L::cut(significand, shift);
+        const auto add = addend<L, R>(c, cut.kept, x.negative, random).high;
+        const auto sum = anchor + L::kept_after(cut, add);
+        return {L::difference(sum, anchor), sum - anchor + L::shift_right(scale - lowest, c.shift)};
+    }
     const auto kept = L::shift_right_each(significand, shift);
     const auto tail = L::shift_left_each(significand, L::set(width) - shift) |
                       L::shift_right_each(significand, shift - L::set(width));
@@ -88,6 +95,17 @@ template <class L, rounding R>
         value = L::difference(sum, anchor);
     }
     return {value, sum - anchor + L::shift_right(scale - lowest, c.shift)};
+}
+
+/// Magnitudes that stay at the format's limit where they are larger: a value of the format, so limiting
+/// comes first. No NaN.
+template <class L, rounding R>
+[[gnu::always_inline]] constexpr rounded<L> round_saturated(const plan<typename L::element>& c,
+                                                            typename L::word magnitude,
+                                                            typename L::word random) {
+    const operand<L> x{magnitude, L::smaller(magnitude, L::set(c.limit_value_positive)), {}};
+    if constexpr (weighs_tail(R)) return round_by_chance<L, R>(c, x, random);
+    else return round_by_sum<L, R>(c, x, random);
 }
 
 template <class L, rounding R>

@@ -1,0 +1,143 @@
+// Blocks that follow each other in memory, in common formats: one reading of the values, some words of
+// theirs a lane and step, side by side in a warp. Lanes share a block; each works out the scale of one of
+// the blocks that its team has in a step, so that none is worked out by all.
+#pragma once
+
+#include "block_kernels.cuh"
+#include "block_turn.cuh"
+
+namespace lowp::cuda::detail {
+
+/// Eight values of a lane.
+template <carrier C>
+struct strip {
+    static constexpr int words = 8 / values_a_word<C>;
+    std::uint32_t w[words] = {};
+
+    __device__ void load(const void* x, std::uint64_t group) {
+        const auto g = *reinterpret_cast<const cuda::detail::group<std::uint32_t, words>*>(
+            static_cast<const std::uint32_t*>(x) + group * words);
+#pragma unroll
+        for (int j = 0; j < words; ++j) w[j] = g.at[j];
+    }
+    __device__ void store(void* y, std::uint64_t group) const {
+        cuda::detail::group<std::uint32_t, words> g;
+#pragma unroll
+        for (int j = 0; j < words; ++j) g.at[j] = w[j];
+        *reinterpret_cast<cuda::detail::group<std::uint32_t, words>*>(
+            static_cast<std::uint32_t*>(y) + group * words) = g;
+    }
+    /// The largest magnitude in memory's form; NaN is larger than all.
+    [[nodiscard]] __device__ std::uint32_t largest() const {
+        std::uint32_t m = 0;
+#pragma unroll
+        for (int j = 0; j < words; ++j) m = larger_magnitudes<C>(m, w[j]);
+        return largest_in<C>(m);
+    }
+    [[nodiscard]] __device__ block_content<float> content() const {
+        block_content<float> found;
+#pragma unroll
+        for (int j = 0; j < words; ++j)
+#pragma unroll
+            for (int k = 0; k < values_a_word<C>; ++k)
+                found.add(value_of<C>(w[j], k) & magnitude_bits<float>);
+        return found;
+    }
+};
+
+/// Strips a lane and step.
+inline constexpr int strips = 2;
+
+/// Converts and stores a strip.
+template <block_verb V, class Way>
+__device__ void finish_strip(const block_call<float>& c, strip<Way::C> x, const quick_scale& scale,
+                             bool is_common, std::uint64_t group) {
+    constexpr carrier C = Way::C;
+    constexpr int N = values_a_word<C>;
+    word_scales<C> s;
+    s.set_all(c, scale);
+    std::uint32_t random[8] = {};
+    if constexpr (is_stochastic(Way::mode)) {
+        if (c.random == nullptr) random_words(c.source, c.first_index + group * 8, random);
+        else given_words(c.random, group * 8, c.element.random_shift, c.failures, random);
+    }
+    const auto all = [&]<scaling S>() {
+#pragma unroll
+        for (int j = 0; j < strip<C>::words; ++j) {
+            std::uint32_t r[N];
+#pragma unroll
+            for (int k = 0; k < N; ++k) r[k] = random[j * N + k];
+            x.w[j] = Way::template apply<S>(c, s, x.w[j], r);
+        }
+    };
+    if (!is_common) {
+#pragma unroll
+        for (int j = 0; j < strip<C>::words; ++j)
+            x.w[j] = apply_carefully<C, V, Way::mode>(c, s, x.w[j], random[j * N],
+                                                      random[j * N + N - 1]);
+    } else if (Way::always_multiplies || c.before == scaling::multiply) {
+        all.template operator()<scaling::multiply>();
+    } else {
+        all.template operator()<scaling::divide>();
+    }
+    if constexpr (V == block_verb::quantize) x.store(c.to, group);
+    else store_code_words<C>(c, group * 8, x.w);
+}
+
+/// log2_lanes: of a block's strips, at least 1.
+template <block_verb V, class Way>
+__global__ void __launch_bounds__(block_threads)
+    quick_lines(const __grid_constant__ block_call<float> c, std::uint64_t groups,
+                unsigned log2_lanes) {
+    constexpr carrier C = Way::C;
+    const unsigned lanes_a_block = 1U << log2_lanes;
+    const std::uint64_t warps = std::uint64_t{gridDim.x} * blockDim.x / 32;
+    const unsigned lane = threadIdx.x % 32;
+    const unsigned own = lane % strips;  // the strip whose block's scale this lane works out
+    const lane_turn<C> turn(c.turn, lane * 8);
+    for (std::uint64_t t = (std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
+         t * 32 * strips < groups; t += warps) {
+        const std::uint64_t first = t * 32 * strips + lane;
+        strip<C> x[strips];
+        std::uint32_t m[strips];
+#pragma unroll
+        for (int u = 0; u < strips; ++u) {
+            if (first + u * 32 < groups) x[u].load(c.from, first + u * 32);
+        }
+        if (c.turn.log2_size > 0)
+#pragma unroll
+            for (int u = 0; u < strips; ++u) turn.across(x[u].w);
+#pragma unroll
+        for (int u = 0; u < strips; ++u) m[u] = x[u].largest();
+        const auto given = __shfl_xor_sync(all_lanes, own == 0 ? m[1] : m[0], 1);
+        std::uint32_t largest = umax(own == 0 ? m[0] : m[1], given);
+        for (unsigned d = 2; d < lanes_a_block; d *= 2)
+            largest = umax(largest, __shfl_xor_sync(all_lanes, largest, d));
+        block_content<float> content{.largest = widened<C>(largest)};
+        bool is_common = !__any_sync(all_lanes, content.largest >= infinity_bits<float>);
+        if (!is_common) {
+            block_content<float> each[strips];
+#pragma unroll
+            for (int u = 0; u < strips; ++u) {
+                each[u] = x[u].content();
+                merge(each[u], lanes_a_block);
+            }
+            content = own == 0 ? each[0] : each[1];
+        }
+        const std::uint64_t mine = first + own * 32;
+        const bool is_there = mine < groups;
+        const auto block = quick_block_of<V>(c, is_there ? mine >> log2_lanes : 0, content);
+        if (V == block_verb::encode && is_there && (lane & (lanes_a_block - 1)) < strips)
+            store_scale_code(c, mine >> log2_lanes, block.code);
+        is_common = is_common && !__any_sync(all_lanes, !is_quick(c, content.largest, block.scale));
+        const quick_scale other{__shfl_xor_sync(all_lanes, block.scale.total, 1),
+                                __shfl_xor_sync(all_lanes, block.scale.factor, 1)};
+#pragma unroll
+        for (int u = 0; u < strips; ++u)
+            if (first + u * 32 < groups)
+                finish_strip<V, Way>(c, x[u], own == u ? block.scale : other, is_common,
+                                     first + u * 32);
+    }
+}
+
+}  // namespace lowp::cuda::detail

@@ -1,0 +1,301 @@
+// How the elements of common block formats become what they are, where the values of a warp's blocks are
+// numbers and their scales are of common sizes: rounding that saturates, by the sums of
+// detail/sum_kernel.hpp, on magnitudes; signs are put back at the end. Whatever else there is goes the
+// careful way, one warp at a time.
+//
+// Values lie in words of 32 bits as in memory: one float32 or two of a 16-bit carrier.
+#pragma once
+
+#include "block_parts.cuh"
+
+namespace lowp::cuda::detail {
+
+/// Two bfloat16 side by side as lanes of detail/sum_kernel.hpp. A bfloat16 is the upper half of a float,
+/// so the text's constants of float serve, upper halves all; of a plan, `shift` is 16 less. Halves do not
+/// carry into each other where results are not negative. Sums and products round once, to nearest even.
+struct bfloat16_pairs {
+    using element = float;
+    using word = std::uint32_t;
+    using mask = bool;  // none: modes that choose lane by lane are not for pairs
+    static constexpr std::size_t width = 2;
+
+    __device__ static word set(word w) { return __byte_perm(w, w, 0x3232); }
+    __device__ static word sum(word a, word b) { return fused(a, set(0x3F800000), b); }
+    __device__ static word difference(word a, word b) { return fused(b, set(0xBF800000), a); }
+    __device__ static word product(word a, word b) { return fused(a, b, set(0x80000000)); }
+    __device__ static word shift_right(word a, int n) {
+        return (a >> n) & ((0xFFFFU >> n) * 0x10001U);
+    }
+    /// As signed integers: what positive floats compare as.
+    __device__ static word smaller(word a, word b) {
+#if __CUDA_ARCH__ >= 900
+        asm("min.s16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+        return a;
+#else
+        return __vmins2(a, b);
+#endif
+    }
+    __device__ static word larger(word a, word b) {
+#if __CUDA_ARCH__ >= 900
+        asm("max.s16x2 %0, %0, %1;" : "+r"(a) : "r"(b));
+        return a;
+#else
+        return __vmaxs2(a, b);
+#endif
+    }
+
+private:
+    __device__ static word fused(word a, word b, word c) {
+        asm("fma.rn.bf16x2 %0, %0, %1, %2;" : "+r"(a) : "r"(b), "r"(c));
+        return a;
+    }
+};
+
+// ---- words in memory ------------------------------------------------------------------------------
+
+template <carrier C>
+inline constexpr int values_a_word = 4 / bytes_of(C);
+template <carrier C>
+inline constexpr std::uint32_t word_signs = bytes_of(C) == 2 ? 0x80008000U : 0x80000000U;
+
+/// Value k of a word as float bits, with or without its sign.
+template <carrier C>
+__device__ std::uint32_t value_of(std::uint32_t w, int k) {
+    if constexpr (C == carrier::bfloat16) return k == 0 ? w << 16 : w & 0xFFFF0000U;
+    else if constexpr (C == carrier::float16)
+        return memory<C>::widened(static_cast<std::uint16_t>(k == 0 ? w : w >> 16));
+    else return w;
+}
+
+/// A word of results that are no NaN.
+template <carrier C>
+__device__ std::uint32_t word_of_values(const std::uint32_t (&v)[values_a_word<C>]) {
+    std::uint32_t w = v[0];
+    if constexpr (C == carrier::bfloat16)
+        asm("cvt.rn.bf16x2.f32 %0, %1, %2;"
+            : "=r"(w)
+            : "f"(__uint_as_float(v[1])), "f"(__uint_as_float(v[0])));
+    else if constexpr (C == carrier::float16)
+        asm("cvt.rn.f16x2.f32 %0, %1, %2;"
+            : "=r"(w)
+            : "f"(__uint_as_float(v[1])), "f"(__uint_as_float(v[0])));
+    return w;
+}
+
+/// The larger of magnitudes, value by value.
+template <carrier C>
+__device__ std::uint32_t larger_magnitudes(std::uint32_t m, std::uint32_t w) {
+    if constexpr (bytes_of(C) == 2) return bfloat16_pairs::larger(m, w & 0x7FFF7FFFU);
+    else return umax(m, w & 0x7FFFFFFFU);
+}
+/// The largest of a word of magnitudes, in memory's form: they compare as integers.
+template <carrier C>
+__device__ std::uint32_t largest_in(std::uint32_t m) {
+    return bytes_of(C) == 2 ? umax(m >> 16, m & 0xFFFF) : m;
+}
+/// That form as float bits.
+template <carrier C>
+__device__ std::uint32_t widened(std::uint32_t m) {
+    return memory<C>::widened(static_cast<typename memory<C>::stored>(m));
+}
+
+// ---- scales ---------------------------------------------------------------------------------------
+
+/// What elements of one value of a word, or of two, are scaled by.
+struct quick_scale {
+    std::uint32_t total, factor;
+};
+
+/// What the quick ways take: magnitudes divided by `factor` on the fly need its inverse.
+template <carrier C>
+struct word_scales {
+    std::uint32_t total[values_a_word<C>], factor[values_a_word<C>];
+    float inverse[values_a_word<C>];
+
+    __device__ void set(int k, const block_call<float>& c, const quick_scale& s) {
+        total[k] = s.total;
+        factor[k] = s.factor;
+        if (c.before == scaling::divide) inverse[k] = 1.0F / __uint_as_float(s.factor);
+    }
+    __device__ void set_all(const block_call<float>& c, const quick_scale& s) {
+#pragma unroll
+        for (int k = 0; k < values_a_word<C>; ++k) set(k, c, s);
+    }
+};
+
+/// A quotient rounded once, from the divisor's rounded inverse: two corrections by remainders, which are
+/// exact where nothing underflows. Source: Markstein, 1990; the device's own division does the same.
+__device__ inline std::uint32_t quotient_by(std::uint32_t x, std::uint32_t divisor, float inverse) {
+    const float d = -__uint_as_float(divisor);
+    const float a = __uint_as_float(x);
+    float q = __fmul_rn(a, inverse);
+    q = __fmaf_rn(__fmaf_rn(d, q, a), inverse, q);
+    q = __fmaf_rn(__fmaf_rn(d, q, a), inverse, q);
+    return __float_as_uint(q);
+}
+
+/// Whether the quick ways are exact for a block of numbers of which this is the largest magnitude.
+__device__ inline bool is_quick(const block_call<float>& c, std::uint32_t largest,
+                                const quick_scale& s) {
+    const float d = __uint_as_float(s.factor);
+    const bool divides_well = d >= c.least_divisor && d <= 0x1p100F;
+    return largest < infinity_bits<float> && s.total < infinity_bits<float> &&
+           (c.before == scaling::multiply || divides_well);
+}
+
+/// A block's scale, and its code where encode wants it.
+struct quick_block {
+    quick_scale scale;
+    std::uint32_t code;
+};
+template <block_verb V>
+__device__ quick_block quick_block_of(const block_call<float>& c, std::uint64_t block,
+                                      const block_content<float>& content) {
+    using L = lanes<float>;
+    const auto outer = outer_scale_of(c, block);
+    const auto ideal = ideal_of(c, block, statistic_of(c, content), outer);
+    const bool is_number = ideal <= infinity_bits<float>;
+    std::uint32_t scale = ideal;
+    std::uint32_t code = 0;
+    if (c.scale_way == quick_scales::exponents && is_number) {
+        code = (ideal >> 23) - c.scale.low_field;
+    } else if (c.scale_way == quick_scales::sums && is_number) {
+        const auto r =
+            lowp::detail::round_saturated<L, rounding::nearest_ties_to_even>(c.scale, ideal, 0);
+        scale = r.value;
+        code = r.code;
+    } else {
+        if (!c.is_on_grid)
+            scale = scale_as<block_verb::quantize, float>(c.scale, ideal, scale_random(c, block));
+        if (V == block_verb::encode)
+            code = scale_as<block_verb::encode, float>(c.scale, ideal, scale_random(c, block));
+    }
+    const auto total = lowp::detail::total_of<L>(c.totals, scale, __float_as_uint(outer.scale));
+    // Zeros over any scale are zeros; over an infinite one they would look uncommon.
+    const bool is_empty = content.largest == 0 && !content.has_nan && !content.has_inf;
+    const bool is_infinite = c.before == scaling::divide && total.factor == infinity_bits<float>;
+    return {{total.total, is_empty && is_infinite ? __float_as_uint(1.0F) : total.factor}, code};
+}
+
+/// The same where it is worked out seldom.
+template <block_verb V>
+__device__ __noinline__ quick_block quick_block_called(const block_call<float>& c,
+                                                       std::uint64_t block,
+                                                       const block_content<float>& content) {
+    return quick_block_of<V>(c, block, content);
+}
+
+// ---- elements -------------------------------------------------------------------------------------
+
+/// Values to values, or to codes: one a word of float32, two side by side of 16-bit carriers.
+/// Pairs of bfloat16 as they are, between powers of two.
+template <block_verb V>
+struct pairs_way {
+    static constexpr carrier C = carrier::bfloat16;
+    static constexpr rounding mode = rounding::nearest_ties_to_even;
+    static constexpr bool always_multiplies = true;
+    template <scaling S, class Words>
+    __device__ static std::uint32_t apply(const block_call<float>& c, const word_scales<C>& s,
+                                          std::uint32_t w, const Words& /*random*/) {
+        using L = bfloat16_pairs;
+        const auto factor = __byte_perm(s.factor[0], s.factor[1], 0x7632);
+        const auto r = lowp::detail::round_saturated<L, rounding::nearest_ties_to_even>(
+            c.halves, L::product(w & ~word_signs<C>, factor), 0);
+        const auto sign = w & word_signs<C>;
+        if constexpr (V == block_verb::encode) return r.code | sign >> c.halves.sign_shift;
+        else return L::product(r.value, __byte_perm(s.total[0], s.total[1], 0x7632)) | sign;
+    }
+};
+
+/// Each value as a float.
+template <carrier Carrier, block_verb V, rounding R>
+struct floats_way {
+    static constexpr carrier C = Carrier;
+    static constexpr rounding mode = R;
+    static constexpr bool always_multiplies = false;
+    template <scaling S, class Words>
+    __device__ static std::uint32_t apply(const block_call<float>& c, const word_scales<C>& s,
+                                          std::uint32_t w, const Words& random) {
+        using L = lanes<float>;
+        constexpr int N = values_a_word<C>;
+        std::uint32_t v[N];
+        std::uint32_t code = 0;
+        const auto magnitudes = w & ~word_signs<C>;
+#pragma unroll
+        for (int k = 0; k < N; ++k) {
+            const auto m = value_of<C>(magnitudes, k);
+            const auto scaled = S == scaling::multiply ? L::product(m, s.factor[k])
+                                                       : quotient_by(m, s.factor[k], s.inverse[k]);
+            const auto r = lowp::detail::round_saturated<L, R>(c.element, scaled, random[k]);
+            v[k] = L::product(r.value, s.total[k]);
+            code |= r.code << (16 * k);
+        }
+        const auto sign = w & word_signs<C>;
+        if constexpr (V == block_verb::quantize) return word_of_values<C>(v) | sign;
+        else return code | sign >> (c.element.sign_shift - (N == 2 ? 16 : 0));
+    }
+};
+
+/// The same of values of any kind in blocks of any scale.
+template <carrier C, block_verb V, rounding R>
+__device__ __noinline__ std::uint32_t apply_carefully(const block_call<float>& c,
+                                                      const word_scales<C>& s, std::uint32_t w,
+                                                      std::uint32_t random0,
+                                                      std::uint32_t random1) {
+    using L = lanes<float>;
+    constexpr int N = values_a_word<C>;
+    std::uint32_t result = 0;
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+        const auto x = value_of<C>(w, k);
+        const auto m = x & magnitude_bits<float>;
+        const auto scaled = c.before == scaling::multiply ? L::product(m, s.factor[k])
+                                                          : L::quotient(m, s.factor[k]);
+        const bool is_nan = is_nan_word<float>(scaled);
+        const auto r = lowp::detail::round_saturated<L, R>(c.element, is_nan ? 0 : scaled,
+                                                           k == 0 ? random0 : random1);
+        if constexpr (V == block_verb::quantize) {
+            const auto sign = x ^ m;
+            auto v = is_nan ? quiet_nan_bits<float> : L::product(r.value | sign, s.total[k]);
+            if (is_nan_word<float>(x)) v = x | quiet_nan_bits<float>;
+            if (is_nan_word<float>(s.total[k])) v = quiet_nan_bits<float>;
+            if constexpr (N == 1) result = v;
+            else result |= std::uint32_t{memory<C>::narrowed(v)} << (16 * k);
+        } else {
+            const auto sign = (x ^ m) >> c.element.sign_shift;
+            result |= (is_nan ? c.element.nan_code : r.code | sign) << (16 * k);
+        }
+    }
+    return result;
+}
+
+// ---- codes ----------------------------------------------------------------------------------------
+
+/// Codes of N neighbours, side by side in words as `apply` gives them, closed up: two a word of 16-bit
+/// carriers, one a word of float32.
+template <carrier C, int W>
+__device__ void store_code_words(const block_call<float>& c, std::uint64_t i,
+                                 const std::uint32_t (&w)[W]) {
+    constexpr int pairs = W * values_a_word<C> / 2;
+    std::uint32_t two[pairs];
+#pragma unroll
+    for (int k = 0; k < pairs; ++k)
+        two[k] = bytes_of(C) == 2 ? w[k] : w[2 * k] | w[2 * k + 1] << 16;
+    if (c.is_dense) {
+        group<std::uint8_t, pairs> g;
+#pragma unroll
+        for (int k = 0; k < pairs; ++k) g.at[k] = static_cast<std::uint8_t>(two[k] | two[k] >> 12);
+        *reinterpret_cast<group<std::uint8_t, pairs>*>(static_cast<std::uint8_t*>(c.to) + i / 2) =
+            g;
+        return;
+    }
+    group<std::uint8_t, 2 * pairs> g;
+#pragma unroll
+    for (int k = 0; k < pairs; ++k) {
+        g.at[2 * k] = static_cast<std::uint8_t>(two[k]);
+        g.at[2 * k + 1] = static_cast<std::uint8_t>(two[k] >> 16);
+    }
+    *reinterpret_cast<group<std::uint8_t, 2 * pairs>*>(static_cast<std::uint8_t*>(c.to) + i) = g;
+}
+
+}  // namespace lowp::cuda::detail
