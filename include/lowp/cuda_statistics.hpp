@@ -44,7 +44,8 @@ struct error_sums {
     double max_absolute;  ///< |q - x|; infinity where an x is finite and q - x is not
     double max_relative;  ///< |q - x| / |x|; infinity also where a zero did not stay zero
     double max_ulp;       ///< |q - x| in ulps of the format at x; 0 without a format
-    std::int32_t x_exponent, q_exponent, error_exponent;  ///< 0 in carriers but float64
+    /// 0, but where values of float64 are so far from 1 that their squares could leave its range.
+    std::int32_t x_exponent, q_exponent, error_exponent;
     std::uint32_t count;                                  ///< elements of the run
     std::uint32_t nans, infinities;                       ///< of x; neither counts below
     std::uint32_t nonzero, flushed;                       ///< x not 0; of these with q = 0

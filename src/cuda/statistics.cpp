@@ -47,7 +47,8 @@ void describe(detail::error_call<T>& c, const format& f) {
     c.precision = f.precision();
     c.emin = f.emin();
     c.emax = f.emax();
-    if (f.exponent_bits == 0) c.quantum = f.min_subnormal();
+    c.in_ulps = f.exponent_bits != 0;
+    if (!c.in_ulps) c.quantum = f.min_subnormal();
 }
 
 }  // namespace

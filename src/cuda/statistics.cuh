@@ -114,30 +114,42 @@ __global__ void __launch_bounds__(block_threads)
     }
 }
 
-/// Upright blocks of many rows: a thread goes down some rows of a column, its neighbours beside it.
-template <carrier C>
+/// Upright blocks: a thread goes down some rows of N columns side by side, its neighbours beside them.
+/// Where it sees all rows of the blocks it stores what it finds, else it raises their words.
+template <carrier C, int N>
 __global__ void __launch_bounds__(block_threads)
     amax_columns(const __grid_constant__ amax_call c, std::uint64_t parts) {
+    using T = worker_t<C>;
     const block_layout& l = c.layout;
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     const std::uint64_t bands = l.count * l.blocks_down();
+    const std::uint64_t wide = l.columns / N;
     for (std::uint64_t t = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-         t < bands * parts * l.columns; t += threads) {
-        const std::uint64_t column = t % l.columns;
-        const std::uint64_t part = t / l.columns % parts;
-        const std::uint64_t band = t / l.columns / parts;
+         t < bands * parts * wide; t += threads) {
+        const std::uint64_t column = t % wide * N;
+        const std::uint64_t part = t / wide % parts;
+        const std::uint64_t band = t / wide / parts;
         const std::uint64_t row = band % l.blocks_down() * l.block_rows;
         const std::uint64_t rows = l.rows - row < l.block_rows ? l.rows - row : l.block_rows;
         const std::uint64_t begin = part * rows_a_thread;
         const std::uint64_t end = begin + rows_a_thread < rows ? begin + rows_a_thread : rows;
         const std::uint64_t first = (band / l.blocks_down() * l.rows + row) * l.columns + column;
-        word_of<worker_t<C>> largest = 0;
+        word_of<T> largest[N] = {};
 #pragma unroll 8
         for (std::uint64_t k = begin; k < end; ++k) {
-            const auto here = largest_at<C, 1>(c.from, first + k * l.columns);
-            largest = here > largest ? here : largest;
+            word_of<T> v[N];
+            load_values<C>(c.from, first + k * l.columns, v);
+#pragma unroll
+            for (int j = 0; j < N; ++j) {
+                const auto magnitude = v[j] & magnitude_bits<T>;
+                largest[j] = magnitude > largest[j] ? magnitude : largest[j];
+            }
         }
-        if (begin < end) raise(c.largest[band * l.columns + column], largest);
+        for (int j = 0; j < N; ++j) {
+            const std::uint64_t block = band * l.columns + column + j;
+            if (parts == 1) store_amax<C>(c, block, largest[j]);
+            else if (begin < end) raise(c.largest[block], largest[j]);
+        }
     }
 }
 
@@ -150,14 +162,25 @@ __global__ void __launch_bounds__(block_threads)
         store_amax<C>(c, b, c.largest[b]);
 }
 
+inline bool is_upright(const block_layout& l) { return l.block_columns == 1 && l.columns > 1; }
+
+template <carrier C>
+void go_down(const amax_call& c, bool groups, stream s) {
+    const block_layout& l = c.layout;
+    constexpr int N = 16 / bytes_of(C);
+    const std::uint64_t parts = (l.block_rows + rows_a_thread - 1) / rows_a_thread;
+    const std::uint64_t threads = l.count * l.blocks_down() * parts * l.columns;
+    if (groups && l.columns % N == 0)
+        return launch(&amax_columns<C, N>, blocks_for(threads / N), s, c, parts);
+    launch(&amax_columns<C, 1>, blocks_for(threads), s, c, parts);
+}
+
 template <carrier C>
 void raise_shared(const amax_call& c, bool groups, stream s) {
     const block_layout& l = c.layout;
     check(cudaMemsetAsync(c.largest, 0, l.blocks() * sizeof(*c.largest), s), "the workspace");
-    if (l.block_columns == 1 && l.columns > 1) {
-        const std::uint64_t parts = (l.block_rows + rows_a_thread - 1) / rows_a_thread;
-        launch(&amax_columns<C>, blocks_for(l.count * l.blocks_down() * parts * l.columns), s, c,
-               parts);
+    if (is_upright(l)) {
+        go_down<C>(c, groups, s);
     } else {
         const std::uint64_t pieces =
             (std::uint64_t{l.block_rows} * l.block_columns + piece - 1) / piece;
@@ -173,14 +196,14 @@ void statistics<C>::amax(const amax_call& c, stream s) {
     constexpr int N = block_step<C>;
     const bool groups = is_aligned(c.from, bytes_of(C), N);
     if (is_shared(l)) return raise_shared<C>(c, groups, s);
+    if (is_upright(l)) return go_down<C>(c, groups, s);
     if (lies_in_lines<C>(l) && groups)
         return launch(&amax_lines<C>, blocks_for(l.size() / N), s, c, std::uint64_t{l.size() / N},
                       static_cast<unsigned>(std::countr_zero(l.block_columns / N)));
     const std::uint64_t size = std::uint64_t{l.block_rows} * l.block_columns;
     const bool in_groups = groups && l.block_columns % N == 0 && l.columns % N == 0;
     const std::uint64_t shares = in_groups ? size / N : size;
-    const unsigned lanes_a_block =
-        l.block_columns == 1 ? 1U : static_cast<unsigned>(std::bit_ceil(shares < 32 ? shares : 32));
+    const auto lanes_a_block = static_cast<unsigned>(std::bit_ceil(shares < 32 ? shares : 32));
     launch(&amax_teams<C>, blocks_for(l.blocks() * lanes_a_block), s, c, lanes_a_block, in_groups);
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 
 #include "conversion.hpp"
 #include "lowp/cuda_statistics.hpp"
@@ -25,8 +26,12 @@ struct error_call {
     std::uint64_t size = 0;
     error_sums* out = nullptr;
     bool has_format = false;
-    T lowest = 0, max = 0;            ///< x outside of them is beyond the format
-    T normal = 0;                     ///< the first number of T from the smallest normal on
+    bool in_ulps = false;  ///< whether ulps are to be looked at element by element
+    /// x outside of the first two is beyond the format; normal: the first number of T from the smallest
+    /// normal on.
+    T lowest = -std::numeric_limits<T>::infinity();
+    T max = std::numeric_limits<T>::infinity();
+    T normal = 0;
     std::int32_t emin = 0, emax = 0;  ///< binades whose ulps are the format's own
     std::int32_t precision = 1;
     double quantum = 0;  ///< the one ulp of formats that have no exponent, else 0

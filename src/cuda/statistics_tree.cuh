@@ -24,6 +24,13 @@ struct four_sums {
         at[2] += x * q;
         at[3] += q * q;
     }
+    /// Values that are floats: their products are exact in float64, so that one rounding is left.
+    __device__ void add_floats(double x, double q, double difference) {
+        at[0] = __fma_rn(x, x, at[0]);
+        at[1] += difference * difference;
+        at[2] = __fma_rn(x, q, at[2]);
+        at[3] = __fma_rn(q, q, at[3]);
+    }
     /// With those of the lane whose number differs in one bit.
     __device__ void add_lane(unsigned bit) {
         four_sums other;

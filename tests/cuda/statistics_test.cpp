@@ -173,6 +173,18 @@ cuda::error_sums measured(std::span<const T> xs, std::span<const T> qs,
     return r;
 }
 
+/// wanted without its exponents, where got has none: exact, as sums are then far from the range's ends.
+void unscale(cuda::error_sums& wanted, const cuda::error_sums& got) {
+    if (got.x_exponent != 0 || got.q_exponent != 0 || got.error_exponent != 0) return;
+    const int x = wanted.x_exponent;
+    const int q = wanted.q_exponent;
+    wanted.signal = std::ldexp(wanted.signal, 2 * x);
+    wanted.noise = std::ldexp(wanted.noise, 2 * wanted.error_exponent);
+    wanted.product = std::ldexp(wanted.product, x + q);
+    wanted.result = std::ldexp(wanted.result, 2 * q);
+    wanted.x_exponent = wanted.q_exponent = wanted.error_exponent = 0;
+}
+
 /// Runs in which some field is another; a sum of nothing is 0 or -0.
 template <class T>
 std::size_t error_differences(const std::vector<T>& x, const std::vector<T>& q,
@@ -188,6 +200,7 @@ std::size_t error_differences(const std::vector<T>& x, const std::vector<T>& q,
         const std::size_t count = std::min(cuda::error_run, x.size() - first);
         const auto wanted =
             measured(std::span(x).subspan(first, count), std::span(q).subspan(first, count), f);
+        unscale(wanted, got);
         for (double* sum : {&got.signal, &got.noise, &got.product, &got.result}) *sum += 0.0;
         if (std::memcmp(&got, &wanted, sizeof got) != 0 && wrong++ == 0)
             std::printf(
