@@ -9,25 +9,9 @@ namespace {
 /// queue, address of random bits given instead.
 using source = std::tuple<std::uint64_t, std::uint64_t, int, pointer, pointer, pointer, pointer>;
 
-[[noreturn]] void refuse(const char* message) {
-    PyErr_SetString(PyExc_NotImplementedError, message);
-    throw py::error_already_set();
-}
-
-template <class Options>
-void give_random(Options& o, pointer random) {
-    if constexpr (requires { o.random; }) o.random = at<const std::uint32_t>(random);
-    else if (random != 0) refuse("random bits are not taken on the device");
-}
-template <class Options>
-void give_ideals(Options& o, pointer ideals) {
-    if constexpr (requires { o.ideals; }) o.ideals = at<const double>(ideals);
-    else if (ideals != 0) refuse("scales are not taken on the device");
-}
-
 cuda::options options_of(const source& s) {
     cuda::options o;
-    give_random(o, std::get<6>(s));
+    o.random = at<const std::uint32_t>(std::get<6>(s));
     o.source = {std::get<0>(s), std::get<1>(s), static_cast<generator>(std::get<2>(s))};
     o.stream_offset = at<const std::uint64_t>(std::get<3>(s));
     o.failures = at<std::uint32_t>(std::get<4>(s));
@@ -91,7 +75,7 @@ public:
     void quantize(pointer x, pointer out, pointer workspace, pointer ideals,
                   const source& s) const {
         cuda::block_options o = block_options_of(s, workspace);
-        give_ideals(o, ideals);
+        o.ideals = at<const double>(ideals);
         cuda::quantize(at<void>(x), at<void>(out), carrier_, format_, layout_, o, queue_of(s));
     }
     void encode(pointer x, pointer codes, pointer scales, pointer outer, bool packed,
@@ -99,7 +83,7 @@ public:
                 const source& s) const {
         cuda::block_options o = block_options_of(s, workspace);
         o.nan_code = nan;
-        give_ideals(o, ideals);
+        o.ideals = at<const double>(ideals);
         cuda::encode(at<void>(x), carrier_, memory_of(codes, scales, outer, packed), format_,
                      layout_, o, queue_of(s));
     }

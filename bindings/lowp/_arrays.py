@@ -206,10 +206,15 @@ def _halves() -> Any:
     return _halves
 
 
-def _device() -> Any:
-    from lowp import _device  # which needs this module
+_DEVICE: list[Any] = []
 
-    return _device
+
+def _device() -> Any:
+    if not _DEVICE:
+        from lowp import _device  # which needs this module
+
+        _DEVICE.append(_device)
+    return _DEVICE[0]
 
 
 def quantize(x: Any, fmt: Any, *, random: Any, out: Any, **options: Any) -> Any:

@@ -114,22 +114,14 @@ def quantize(
     function of the blocks.
     """
     library = library_of(x)
-    rest = {"axis": axis, "random": random, "scales": scales, **source}
-    modes = (rounding, saturation, random_bits)
-    if library is None:
-        named = dict(zip(("rounding", "saturation", "random_bits"), modes, strict=True))
-        return foreign(quantize, x, fmt, out=out, **named, **rest)
-    if not library.is_current(x):
+    if library is None or not library.is_current(x):
+        named: dict[str, Any] = {"rounding": rounding, "saturation": saturation, "axis": axis}
+        named |= {"random_bits": random_bits, "random": random, "scales": scales, "out": out}
+        if library is None:
+            return foreign(quantize, x, fmt, **named, **source)
         with library.device(x):
-            return quantize(
-                x,
-                fmt,
-                out=out,
-                rounding=rounding,
-                saturation=saturation,
-                random_bits=random_bits,
-                **rest,
-            )
+            return quantize(x, fmt, **named, **source)
+    modes = (rounding, saturation, random_bits)
     dtype = library.dtype(x)
     if out is None:
         y = library.empty_like(x)
@@ -143,7 +135,10 @@ def quantize(
     words = word = None
     if random is not None:
         words, word = given_random(library, x, random, random_bits if block is None else block)
-    given = source_of(library, x, word, random=words, **source)
+    if source or words is not None:
+        given = source_of(library, x, word, random=words, **source)
+    else:
+        given = (0, 0, 0, 0, 0, library.stream(x), 0)
     if block is not None:
         at = check_axis(axis, x.ndim)
         ideals = given_scales(library, x, block, at, scales)

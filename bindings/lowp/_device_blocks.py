@@ -22,7 +22,7 @@ from lowp._device_calls import (
 )
 from lowp._device_libraries import Library, adopt, library_of
 
-__all__ = ["DeviceBlockTensor", "decode_blocks", "encode", "encode_blocks"]
+__all__ = ["DeviceBlockTensor", "code_bytes", "decode_blocks", "encode", "encode_blocks", "limits"]
 
 
 def _known(x: Any) -> Library:
@@ -36,7 +36,7 @@ def _code_dtype(bits: int) -> str:
     return str(np.dtype(_arrays._code_dtype(bits)).name)
 
 
-def _code_bytes(block: _core.BlockFormat, shape: tuple[int, ...], axis: int, packed: bool) -> int:
+def code_bytes(block: _core.BlockFormat, shape: tuple[int, ...], axis: int, *, packed: bool) -> int:
     """Bytes of all codes: packed, closed up line by line."""
     count, rows, columns, *_ = _core._block_grid(block, list(shape), axis)
     if not packed:
@@ -74,7 +74,7 @@ def encode_blocks(
     closed = block.element_bits <= 8 if packed is None else bool(packed)
     made, _ = block_conversion(block.name, library.dtype(x), shape, at)
     nan_code = _blocks._nan_code(nan, block)
-    codes = library.empty(x, (_code_bytes(block, shape, at, closed),), "uint8")
+    codes = library.empty(x, (code_bytes(block, shape, at, packed=closed),), "uint8")
     scale_codes = library.empty(x, grid(block, shape, at), _code_dtype(block.scale.bits))
     outer = library.empty(x, (outer_count(block, shape, at),), "float64")
     with library.device(x):
@@ -188,7 +188,7 @@ class DeviceBlockTensor(BlockTensor):
         blocks = grid(self.format, self.shape, self.axis)
         self.scales = scales.reshape(blocks)
         self.outer_scale = outer_scale.reshape(-1)
-        wanted = _code_bytes(self.format, self.shape, self.axis, self.packed)
+        wanted = code_bytes(self.format, self.shape, self.axis, packed=self.packed)
         got = math.prod(self.codes.shape)
         if got != wanted:
             raise ValueError(
@@ -272,7 +272,7 @@ class DeviceBlockTensor(BlockTensor):
         size = math.prod(lengths)
         if self.packed and size:
             line = line_length(self.format, lengths, self.axis)
-            wanted = _code_bytes(self.format, lengths, self.axis, True)
+            wanted = code_bytes(self.format, lengths, self.axis, packed=True)
             closed = library.empty(codes, (wanted,), "uint8")
             with library.device(codes):
                 word = word_of(library, codes, "of codes with more bits")  # there are none

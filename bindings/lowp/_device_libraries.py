@@ -44,9 +44,16 @@ class _Torch:
         self._torch: Any = import_module("torch")
         # Stream objects cost as much as a launch; PyTorch's own compiler asks for the raw one.
         self._raw: Any = getattr(self._torch._C, "_cuda_getCurrentRawStream", None)
+        self._current: Any = getattr(
+            self._torch._C, "_cuda_getDevice", self._torch.cuda.current_device
+        )
+        self._names: dict[Any, str] = {}
 
     def dtype(self, x: Any) -> str:
-        return str(x.dtype).removeprefix("torch.")
+        name = self._names.get(x.dtype)
+        if name is None:
+            name = self._names[x.dtype] = str(x.dtype).removeprefix("torch.")
+        return name
 
     def pointer(self, x: Any) -> int:
         return x.data_ptr()  # type: ignore[no-any-return]
@@ -79,7 +86,7 @@ class _Torch:
         return x.get_device()  # type: ignore[no-any-return]
 
     def is_current(self, x: Any) -> bool:
-        return bool(x.get_device() == self._torch.cuda.current_device())
+        return x.get_device() == self._current()  # type: ignore[no-any-return]
 
     def device(self, x: Any) -> AbstractContextManager[Any]:
         context: AbstractContextManager[Any] = self._torch.cuda.device(x.device)
@@ -87,7 +94,7 @@ class _Torch:
 
     def stream(self, x: Any) -> int:
         if self._raw is not None:
-            return int(self._raw(x.get_device()))
+            return self._raw(x.get_device())  # type: ignore[no-any-return]
         return int(self._torch.cuda.current_stream(x.device).cuda_stream)
 
     def is_captured(self, x: Any) -> bool:
@@ -173,11 +180,16 @@ def is_device(x: Any) -> bool:
         return hasattr(x, "__cuda_array_interface__")
 
 
+@lru_cache(maxsize=256)
+def _library(kind: Any) -> Library | None:
+    name = _root(kind)
+    return _load(name) if name in ("torch", "cupy") else None
+
+
 def library_of(x: Any) -> Library | None:
     """The library that x is of, or None for one that lowp does not know."""
     kind: Any = type(x)
-    name = _root(kind)
-    return _load(name) if name in ("torch", "cupy") else None
+    return _library(kind)
 
 
 def _helper() -> tuple[str, Any]:

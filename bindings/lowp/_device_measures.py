@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 import lowp
 
 from . import _device, _device_blocks, _device_calls, _targets
+from ._arrays import _code_dtype
 from ._block_tensor import grid
 from ._device_libraries import Library, adopt, is_device, library_of
 from ._sums import Sums, nothing
@@ -217,14 +218,24 @@ def _block_counts(
     finite = functions.isfinite(x)
     lowest, largest = _device_blocks.limits(tensor)
     clipped = int((((x < lowest) | (x > largest)) & finite).sum())
-    subnormal = None
-    if isinstance(element, lowp.Format):
-        magnitudes = abs(_device.decode(codes, element, dtype="float64"))
-        small = (magnitudes > 0) & (magnitudes < element.min_normal)
-        subnormal = int((small & finite).sum())
     histogram = None
     if size is not None:
         bits = max(1, (size - 1).bit_length())
-        plain = library.contiguous(codes)
-        histogram = _count_codes(library, x, plain, bits, size)
+        histogram = _count_codes(library, x, library.contiguous(codes), bits, size)
+    subnormal = None
+    if isinstance(element, lowp.Format):
+        subnormal = _count_subnormal(codes, finite, element, histogram)
     return Sums(clipped=clipped, subnormal=subnormal, codes=histogram)
+
+
+def _count_subnormal(
+    codes: Any, finite: Any, element: lowp.Format, histogram: Counts | None
+) -> int:
+    """Elements between zero and the smallest normal number, of finite inputs."""
+    if histogram is not None:
+        every = np.arange(len(histogram)).astype(_code_dtype(element.bits))
+        magnitudes = np.abs(lowp.decode(every, element, dtype=np.float64))
+        return int(histogram[(magnitudes > 0) & (magnitudes < element.min_normal)].sum())
+    magnitudes = abs(_device.decode(codes, element, dtype="float64"))
+    small = (magnitudes > 0) & (magnitudes < element.min_normal)
+    return int((small & finite).sum())

@@ -217,6 +217,8 @@ void quantize(const void* x, void* out, carrier c, const block_format& f, const 
         detail::check_random("quantize", f.element_projection(), o);
         if (l.size() == 0) return;
         auto call = make_call<detail::worker_t<C>>(f, l, o);
+        // For random bits; a NaN that no code could stand for is told, too, and is no failure here.
+        if (o.random != nullptr) call.failures = o.failures;
         call.from = x;
         call.to = out;
         prepare<C>("quantize", call, parts(c, f, l, packing::loose), o, s);

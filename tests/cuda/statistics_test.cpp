@@ -198,7 +198,7 @@ std::size_t error_differences(const std::vector<T>& x, const std::vector<T>& q,
     std::size_t first = skip;
     for (cuda::error_sums got : sums.host()) {
         const std::size_t count = std::min(cuda::error_run, x.size() - first);
-        const auto wanted =
+        auto wanted =
             measured(std::span(x).subspan(first, count), std::span(q).subspan(first, count), f);
         unscale(wanted, got);
         for (double* sum : {&got.signal, &got.noise, &got.product, &got.result}) *sum += 0.0;

@@ -124,7 +124,8 @@ def test_encode_gives_a_block_tensor_of_the_device(
     assert part.decode().is_cuda
     assert same(part.codes, torch.from_numpy(wanted.codes))
     assert same(part.decode(torch.float64), torch.from_numpy(wanted.decode(np.float64)))
-    assert there.numpy().dtype == (here.dtype if dtype != torch.float16 else np.float16)
+    if dtype != torch.bfloat16:  # which NumPy may know or not
+        assert there.numpy().dtype == str(dtype).removeprefix("torch.")
 
 
 def test_slices_of_lines_that_end_within_a_byte_are_the_cpus() -> None:
@@ -210,7 +211,7 @@ def test_blocks_of_an_array_of_the_device_lie_there() -> None:
         assert same(got, torch.from_numpy(lowp.blocks_of(x.numpy(), block)))
 
 
-@pytest.mark.parametrize("name", ["mxfp4/mse", "nvfp4_4over6", "fp8_tensor/mean_abs"])
+@pytest.mark.parametrize("name", ["mxfp4/mse", "nvfp4_four_six", "fp8_tensor/mean_abs"])
 def test_rules_that_search_and_sum_are_the_cpus(name: str) -> None:
     try:
         lowp.block_format(name)

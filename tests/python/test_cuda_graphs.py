@@ -128,9 +128,11 @@ def test_compiled_code_trains_through_the_operators() -> None:
 
 def test_codes_and_blocks_compile_in_one_graph() -> None:
     def run(t: Tensor) -> Tensor:
-        codes = lt.encode(t, "float8_e4m3fn", saturation="finite")
-        blocks = lt.encode(t, "mxfp4")
-        return lt.decode(codes, "float8_e4m3fn") + blocks.decode()
+        ops = torch.ops.lowp
+        codes = ops.encode(t, "float8_e4m3fn", saturation="finite")
+        values = ops.decode(codes, "float8_e4m3fn", dtype=torch.float32)
+        parts = ops.encode_blocks(t, "mxfp4")
+        return values + ops.decode_blocks(*parts, "mxfp4", list(t.shape), dtype=torch.float32)
 
     x = sample(32, 64).cuda()
     torch._dynamo.reset()

@@ -9,6 +9,7 @@ import torch
 
 import lowp
 from lowp import _device, _device_blocks, _device_products
+from lowp._block_tensor import grid, outer_count
 from lowp.torch._ops import LIBRARY, _options, check_dtype, has_kernels, parse
 
 __all__ = ["code_dtype"]
@@ -94,11 +95,11 @@ def _encode_blocks_fake(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     check_dtype(x)
     block, shape = parse(format), tuple(int(n) for n in x.shape)
-    empty = lowp.encode(np.zeros(shape, np.float32), block, axis=axis)
+    size = _device_blocks.code_bytes(block, shape, axis, packed=block.element_bits <= 8)
     return (
-        x.new_empty(empty.codes.shape, dtype=torch.uint8),
-        x.new_empty(empty.scales.shape, dtype=code_dtype(block.scale.bits)),
-        x.new_empty(empty.outer_scale.shape, dtype=torch.float64),
+        x.new_empty((size,), dtype=torch.uint8),
+        x.new_empty(grid(block, shape, axis), dtype=code_dtype(block.scale.bits)),
+        x.new_empty((outer_count(block, shape, axis),), dtype=torch.float64),
     )
 
 

@@ -205,7 +205,9 @@ def _quantize_cuda(
     """The device's kernel where there is one; the number of the call stays on the device."""
     check_dtype(x, format)
     if _device.kernels() is not None:
-        source: dict[str, Any] = {"seed": seed, "stream": stream, "scales": scales}
+        source: dict[str, Any] = {"scales": scales}
+        if seed or stream:
+            source |= {"seed": seed, "stream": stream}
         if calls is not None:
             source["stream_offset"] = calls.to(x.device, torch.int64)
         try:
@@ -321,11 +323,18 @@ def is_eager(x: torch.Tensor) -> bool:
         return False
 
 
-def quantize_eager(x: torch.Tensor, *rest: Any, **options: Any) -> torch.Tensor:
-    """torch.ops.lowp.quantize of a tensor on a CUDA device, in a third of the host's time."""
+def quantize_eager(
+    x: torch.Tensor, format: str, axis: int, modes: list[Any], seed: int, stream: int
+) -> torch.Tensor:
+    """torch.ops.lowp.quantize of a tensor on a CUDA device, in half of the host's time. modes:
+    rounding, saturation, random_bits.
+    """
+    named = dict(zip(("rounding", "saturation", "random_bits"), modes, strict=True))
+    if seed or stream:
+        named |= {"seed": seed, "stream": stream}
     if not (x.requires_grad and torch.is_grad_enabled()):
-        return _quantize_cuda(x, *rest, **options)
-    y: torch.Tensor = _StraightThrough.apply(x, lambda t: _quantize_cuda(t, *rest, **options))
+        return _quantize_cuda(x, format, axis, **named)
+    y: torch.Tensor = _StraightThrough.apply(x, lambda t: _quantize_cuda(t, format, axis, **named))
     return y
 
 

@@ -115,8 +115,8 @@ def quantize(
     if gradient_format is not None:
         back = (*_prepared(x, gradient_format, axis, (None,) * 3), seed, stream + 1)
     if x.is_cuda and gradient == "straight_through" and back is None and is_eager(x):
-        keys = ("rounding", "saturation", "random_bits", "seed", "stream")
-        return quantize_eager(x, call[0], call[1], **dict(zip(keys, call[2:], strict=True)))
+        name, at, *rest, seed, stream = call
+        return quantize_eager(x, name, at, rest, seed, stream)
     y: torch.Tensor = _Quantize.apply(x, call, gradient, back)
     return y
 
