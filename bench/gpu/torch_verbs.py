@@ -2,11 +2,13 @@
 own casts, torchao and microxcaling, eager and compiled. Peers that are not there are left out.
 
 Prints values a second, the ratio to the copy of as many bytes, and what a call costs the host.
+Arguments: the dtypes, float32 and bfloat16 where none are given.
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
@@ -16,7 +18,7 @@ import lowp
 import lowp.torch as lt
 import torch
 
-COUNT = 2**28
+COUNT = 2**27
 Work = Callable[[], object]
 
 
@@ -137,8 +139,8 @@ LIBRARIES = {
 def main() -> None:
     """Print the tables."""
     print(f"{torch.cuda.get_device_name()}, lowp {lowp.__version__}, torch {torch.__version__}")
-    for dtype in (torch.float32, torch.bfloat16):
-        name = str(dtype).removeprefix("torch.")
+    for name in sys.argv[1:] or ("float32", "bfloat16"):
+        dtype = getattr(torch, name)
         x = torch.randn(COUNT // 4096, 4096, device="cuda", dtype=dtype)
         y, moved = torch.empty_like(x), 2 * COUNT * x.element_size()
         copy = moved / seconds(lambda y=y, x=x: y.copy_(x))

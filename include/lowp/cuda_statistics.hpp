@@ -46,10 +46,10 @@ struct error_sums {
     double max_ulp;       ///< |q - x| in ulps of the format at x; 0 without a format
     /// 0, but where values of float64 are so far from 1 that their squares could leave its range.
     std::int32_t x_exponent, q_exponent, error_exponent;
-    std::uint32_t count;                                  ///< elements of the run
-    std::uint32_t nans, infinities;                       ///< of x; neither counts below
-    std::uint32_t nonzero, flushed;                       ///< x not 0; of these with q = 0
-    std::uint32_t overflowed;                             ///< q - x infinite or NaN
+    std::uint32_t count;             ///< elements of the run
+    std::uint32_t nans, infinities;  ///< of x; neither counts below
+    std::uint32_t nonzero, flushed;  ///< x not 0; of these with q = 0
+    std::uint32_t overflowed;        ///< q - x infinite or NaN
     std::uint32_t clipped;    ///< x beyond the format's lowest or largest value; 0 without a format
     std::uint32_t subnormal;  ///< q between 0 and the smallest normal number; 0 without a format
 };
