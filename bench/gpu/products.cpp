@@ -68,14 +68,16 @@ void fill(const arrays& at, const lowp::format& f, cuda::carrier c) {
     }
 }
 
+enum class second : std::uint8_t { in_c_order, turned };
+
 void row(const arrays& at, const char* name, const lowp::format& f, cuda::carrier c,
-         bool is_turned) {
+         second how_b = second::in_c_order) {
     fill(at, f, c);
     const lowp::accumulator how = lowp::parse_accumulator(name);
     const std::size_t shape[] = {side, side};
     const std::ptrdiff_t turned[] = {1, static_cast<std::ptrdiff_t>(side)};
     const auto all = cuda::layout::of({side, side});
-    const auto of_b = is_turned ? cuda::layout::of(shape, turned) : all;
+    const auto of_b = how_b == second::turned ? cuda::layout::of(shape, turned) : all;
     cuda::product_options o;
     o.a_format = f;
     o.b_format = f;
@@ -90,7 +92,7 @@ void row(const arrays& at, const char* name, const lowp::format& f, cuda::carrie
     });
     const double terms = static_cast<double>(side) * side * side;
     std::printf("%-34s %-14s %-9s %8.3f T multiply-adds/s\n", name, lowp::name(f).c_str(),
-                is_turned ? "b^T" : "b", 1e-12 * terms / t);
+                how_b == second::turned ? "b^T" : "b", 1e-12 * terms / t);
     std::fflush(stdout);
 }
 
@@ -105,28 +107,27 @@ int main() {
     const std::vector<double> ones(side * side / 16, 1.0);
     check(cudaMemcpy(at.scales, ones.data(), ones.size() * 8, cudaMemcpyHostToDevice));
     constexpr auto wide = cuda::carrier::float32;
-    for (const bool is_turned : {false, true}) {
-        row(at, "float32", lowp::float32, wide, is_turned);
-        row(at, "float16", lowp::float8_e4m3fn, wide, is_turned);
-        row(at, "float16", lowp::float16, wide, is_turned);
-        row(at, "float16", lowp::float16, cuda::carrier::float16, is_turned);
-        row(at, "h100_fp8", lowp::float8_e4m3fn, wide, is_turned);
-        row(at, "b200_nvfp4", lowp::float4_e2m1fn, wide, is_turned);
+    for (const second how_b : {second::in_c_order, second::turned}) {
+        row(at, "float32", lowp::float32, wide, how_b);
+        row(at, "float16", lowp::float8_e4m3fn, wide, how_b);
+        row(at, "float16", lowp::float16, wide, how_b);
+        row(at, "float16", lowp::float16, cuda::carrier::float16, how_b);
+        row(at, "h100_fp8", lowp::float8_e4m3fn, wide, how_b);
+        row(at, "b200_nvfp4", lowp::float4_e2m1fn, wide, how_b);
     }
     for (const char* const name :
          {"bfloat16", "float8_e5m2", "float8_e4m3fn", "tensorfloat32",
           "float16/rounding=toward_zero", "bfloat16/rounding=toward_positive", "float16/chunk=128",
           "float16/rounding=stochastic_a", "bfloat16/rounding=stochastic_a",
           "float32/rounding=toward_zero", "float16/separate"})
-        row(at, name, lowp::float16, wide, false);
-    row(at, "bfloat16", lowp::float8_e4m3fn, wide, false);
-    row(at, "bfloat16", lowp::bfloat16, cuda::carrier::bfloat16, false);
+        row(at, name, lowp::float16, wide);
+    row(at, "bfloat16", lowp::float8_e4m3fn, wide);
+    row(at, "bfloat16", lowp::bfloat16, cuda::carrier::bfloat16);
     for (const char* const name : {"v100", "a100", "h100", "h100_tf32", "b200", "mi300"})
-        row(at, name, name == std::string("h100_tf32") ? lowp::tensorfloat32 : lowp::float16, wide,
-            false);
+        row(at, name, name == std::string("h100_tf32") ? lowp::tensorfloat32 : lowp::float16, wide);
     for (const char* const name :
          {"ada_fp8", "h100_fp8_promoted", "h100_fp8_mma", "b200_fp8", "b200_mxf8"})
-        row(at, name, lowp::float8_e4m3fn, wide, false);
-    row(at, "b200_mxf4", lowp::float4_e2m1fn, wide, false);
+        row(at, name, lowp::float8_e4m3fn, wide);
+    row(at, "b200_mxf4", lowp::float4_e2m1fn, wide);
     return 0;
 }

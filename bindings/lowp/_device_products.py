@@ -211,8 +211,8 @@ def matmul(
     """lowp.matmul of arrays on a device, to the bit; the result is one of their library.
 
     As there; c: on the device, too, or a number. NotImplementedError for the few accumulators that
-    lowp::cuda has no kernels for: stochastic ones of many bits. A unit of accumulators() without a_format
-    or b_format looks at the numbers, and so waits for the device.
+    lowp::cuda has no kernels for: stochastic ones of many bits. A unit of accumulators() without
+    a_format or b_format looks at the numbers, and so waits for the device.
     """
     options: dict[str, Any] = {"c": c, "accumulator": accumulator, "a_format": a_format}
     options |= {"b_format": b_format, "out_format": out_format, "out_rounding": out_rounding}
