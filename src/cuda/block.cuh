@@ -21,8 +21,8 @@ void find_line_maxima(const block_call<worker_t<C>>& c, stream s) {
     if (c.outer_per == granularity::tensor) {
         check(cudaMemsetAsync(c.lines, 0, sizeof(*c.lines), s), "the workspace");
         if (l.size() == 0) return;
-        const bool groups = is_aligned(c.from, bytes_of(C), wide_step<C>);
-        return launch(&tensor_maximum<C>, blocks_for(l.size() / wide_step<C> + 1), s, c.from,
+        const bool groups = is_aligned(c.from, bytes_of(C), block_step<C>);
+        return launch(&tensor_maximum<C>, blocks_for(l.size() / block_step<C> + 1), s, c.from,
                       std::uint64_t{l.size()}, groups, c.lines);
     }
     const bool stand = l.is_upright;
@@ -126,7 +126,7 @@ bool work_quickly(const block_call<worker_t<C>>& c, stream s) {
 /// Elements whose scales are known, in groups where they lie so.
 template <carrier C, block_verb V>
 void work_with_scales(const block_call<worker_t<C>>& c, bool in_groups, stream s) {
-    constexpr int N = block_step;
+    constexpr int N = small_step;
     const block_layout& l = c.layout;
     const std::uint64_t n = l.size();
     if (in_groups && l.columns % N == 0 && l.block_columns % N == 0)
@@ -139,12 +139,12 @@ void work_on(const block_call<worker_t<C>>& c, stream s) {
     const block_layout& l = c.layout;
     const std::uint64_t n = l.size();
     const std::size_t k = l.block_columns;
-    constexpr int N = block_step;
+    constexpr int N = small_step;
     const bool in_groups = is_aligned(c.from, bytes_of(C), N) &&
                            (V == block_verb::encode ? is_aligned(c.to, c.code_bytes, N)
                                                     : is_aligned(c.to, bytes_of(C), N));
     if (c.known != nullptr) return work_with_scales<C, V>(c, in_groups, s);
-    if (follows_itself(l, block_step) && in_groups) {
+    if (follows_itself(l, small_step) && in_groups) {
         const auto log2_lanes = static_cast<unsigned>(std::countr_zero(k / N));
         return launch(&block_lines<C, V>, blocks_for(n / N), s, c, elements_of(c), n / N,
                       log2_lanes);
@@ -179,7 +179,7 @@ void block_elements<C, V>::work(const block_call<worker_t<C>>& c, stream s) {
 template <carrier C>
 void block_kernels<C>::decode(const block_call<T>& c, stream s) {
     const std::uint64_t n = c.layout.size();
-    constexpr int N = wide_step<C>;
+    constexpr int N = block_step<C>;
     const bool in_groups = is_aligned(c.from, 1, N) && is_aligned(c.to, bytes_of(C), N);
     const bool is_simple =
         c.book == nullptr && c.code_bytes == 1 && (c.code_bits == 4 || !c.is_dense);

@@ -112,11 +112,11 @@ struct block_elements {
 
 /// Elements of a thread in kernels that move them in groups, whatever the format; and in those that
 /// only find maxima or decode.
-inline constexpr int block_step = 4;
+inline constexpr int small_step = 4;
 template <carrier C>
-inline constexpr int wide_step = bytes_of(C) == 8   ? 4
-                                 : bytes_of(C) == 4 ? 8
-                                                    : 16;
+inline constexpr int block_step = bytes_of(C) == 8   ? 4
+                                  : bytes_of(C) == 4 ? 8
+                                                     : 16;
 
 /// Whether blocks follow each other in memory, each a power of two of groups of `step`, at most a warp's.
 [[nodiscard]] constexpr bool follows_itself(const block_layout& l, int step) {
@@ -124,6 +124,12 @@ inline constexpr int wide_step = bytes_of(C) == 8   ? 4
     const std::size_t groups = l.block_columns / n;
     return l.block_rows == 1 && l.count * l.rows == 1 && l.columns % l.block_columns == 0 &&
            l.block_columns % n == 0 && groups <= 32 && std::has_single_bit(groups);
+}
+
+/// The same in groups of block_step.
+template <carrier C>
+[[nodiscard]] bool lies_in_lines(const block_layout& l) {
+    return follows_itself(l, block_step<C>);
 }
 
 /// Blocks of more elements are worked on by several thread blocks.

@@ -85,7 +85,7 @@ __device__ word_of<T> scaled_back(word_of<T> value, word_of<T> total) {
 template <carrier C, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     decode_groups(const __grid_constant__ block_call<T> c, std::uint64_t groups, int log2_groups) {
-    constexpr int N = wide_step<C>;
+    constexpr int N = block_step<C>;
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     for (std::uint64_t g = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; g < groups;
          g += threads) {

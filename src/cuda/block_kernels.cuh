@@ -40,7 +40,7 @@ __global__ void __launch_bounds__(block_threads)
                 const __grid_constant__ any_elements elements, std::uint64_t groups,
                 unsigned log2_lanes) {
     using word = word_of<T>;
-    constexpr int N = block_step;
+    constexpr int N = small_step;
     const unsigned lanes_a_block = 1U << log2_lanes;
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     const unsigned lane = threadIdx.x % 32;
@@ -112,7 +112,7 @@ template <carrier C, class Body>
 __device__ void for_elements(const block_layout& l, const block_place& p, std::uint32_t begin,
                              std::uint32_t end, unsigned lane, unsigned count, bool moves_groups,
                              const Body& body) {
-    constexpr int N = block_step;
+    constexpr int N = small_step;
     std::uint32_t e = begin;
     if (has_groups<N>(l, p, moves_groups)) {
         const std::uint32_t whole = begin + (end - begin) / N * N;

@@ -15,7 +15,7 @@ __device__ word_of<T> finite_or_zero(word_of<T> bits) {
 template <carrier C, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     tensor_maximum(const void* x, std::uint64_t n, bool moves_groups, outer_line<T>* whole) {
-    constexpr int N = wide_step<C>;
+    constexpr int N = block_step<C>;
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     const std::uint64_t thread = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
     word_of<T> largest = 0;

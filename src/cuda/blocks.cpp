@@ -37,7 +37,7 @@ std::size_t outer_count(const block_format& f, const block_layout& l) {
 
 /// Whether encode closes codes up while it writes them.
 bool packs_at_once(const block_format& f, const block_layout& l) {
-    return f.element_bits() == 4 && detail::follows_itself(walked(l), detail::block_step) &&
+    return f.element_bits() == 4 && detail::follows_itself(walked(l), detail::small_step) &&
            l.columns * 4 % 8 == 0;
 }
 
@@ -264,8 +264,8 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         if (l.size() == 0) return;
         call.to = p.loose > 0 ? loose : to.codes;
         call.is_dense = to.packing == packing::dense && bits < 8 && p.loose == 0;
-        if (call.is_dense && (!detail::is_aligned(x, bytes_of(C), detail::block_step) ||
-                              !detail::is_aligned(to.codes, 1, detail::block_step)))
+        if (call.is_dense && (!detail::is_aligned(x, bytes_of(C), detail::small_step) ||
+                              !detail::is_aligned(to.codes, 1, detail::small_step)))
             fail("encode",
                  "packed codes of 4 bits need x and codes on boundaries of 16 "
                  "bytes; copy x, or encode loose");

@@ -37,7 +37,7 @@ struct device_source {
     std::array<std::array<std::uint32_t, 2>, 10> keys = {};
 
     device_source() = default;
-    device_source(const random_source& s, const std::uint64_t* offset)
+    constexpr device_source(const random_source& s, const std::uint64_t* offset)
         : source(s), stream_offset(offset) {
         keys[0] = {s.low(s.seed), s.high(s.seed)};
         for (std::size_t i = 1; i < keys.size(); ++i)

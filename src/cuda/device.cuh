@@ -221,6 +221,13 @@ __device__ void random_words(const device_source& s, std::uint64_t index,
     for (int j = 0; j < N; ++j) words[j] = four_of((index + j) / 4)[(index + j) % 4];
 }
 
+/// The same of a source whose keys nobody has worked out before.
+template <int N>
+__device__ void random_words(const random_source& s, const std::uint64_t* stream_offset,
+                             std::uint64_t index, std::uint32_t (&words)[N]) {
+    random_words(device_source(s, stream_offset), index, words);
+}
+
 [[nodiscard]] __device__ inline std::uint32_t random_word(const device_source& s,
                                                           std::uint64_t index) {
     std::uint32_t word[1];
