@@ -94,6 +94,18 @@ struct unit_call {
 /// Exponents of zeros: below all others, as their sums are.
 inline constexpr int zero_exponent = -8192;
 
+// Choices, of products whose arguments were checked: product_..._choice.cpp.
+
+/// A format that the numbers of an array are in: the one given, or what a carrier of 16 bits holds.
+[[nodiscard]] std::optional<format> known_format(const std::optional<format>& given, carrier c);
+/// Whether a rounding is to nearest even with infinities.
+[[nodiscard]] bool is_nearest(const rounding_step& s);
+[[nodiscard]] bool has_promotion(const accumulator& how, carrier out);
+[[nodiscard]] bool has_unit_kernel(const accumulator& how, carrier out);
+void run_chain(const product_call& p, const accumulator& how, const product_options& o, stream s);
+void run_single(const product_call& p, const accumulator& how, stream s);
+void run_unit(const product_call& p, const accumulator& how, const product_options& o, stream s);
+
 // One .cu file each.
 void plain_chain(const chain_call<float>& c, stream s);
 void plain_chain(const chain_call<double>& c, stream s);
