@@ -130,6 +130,34 @@ TEST_CASE("finished sums are scaled and rounded once more as on the CPU") {
         }
 }
 
+TEST_CASE("arrays of 16 bits take the results that they hold, and no others") {
+    dice roll(10);
+    const std::size_t m = 33;
+    const std::size_t k = 70;
+    std::vector<float> x;
+    while (x.size() < m * k)
+        x.push_back(static_cast<float>(float8_e4m3fn.value(roll() & 0x7E)) * 0x1p-4F);
+    x[5] = std::numeric_limits<float>::quiet_NaN();
+    const device_array<float> a(x);
+    const device_array<float> wide(m * m);
+    const device_array<f16> narrow(m * m);
+    const std::size_t shape[] = {k, m};
+    const std::ptrdiff_t turned[] = {1, static_cast<std::ptrdiff_t>(k)};
+    const cuda::const_values rows{a.data(), cuda::carrier::float32, cuda::layout::of({m, k})};
+    const cuda::const_values columns{a.data(), cuda::carrier::float32,
+                                     cuda::layout::of(shape, turned)};
+    const cuda::values in_float{wide.data(), cuda::carrier::float32, cuda::layout::of({m, m})};
+    const cuda::values in_half{narrow.data(), cuda::carrier::float16, cuda::layout::of({m, m})};
+    const accumulator how = parse_accumulator("float16");
+    cuda::matmul(rows, columns, in_float, how);
+    cuda::matmul(rows, columns, in_half, how);
+    std::vector<f16> wanted;
+    for (const float y : wide.host()) wanted.emplace_back(y);
+    CHECK(differences(narrow.host(), wanted, "float16 results") == 0);
+    CHECK_THROWS_AS(cuda::matmul(rows, columns, in_half, parse_accumulator("float32")),
+                    std::invalid_argument);
+}
+
 TEST_CASE("what the device has no kernels for is refused, and so are shapes that do not meet") {
     for (const char* const text : {"float32/rounding=stochastic_a", "h100/terms=512", "float64",
                                    "float32/exact/rounding=stochastic_a"})
