@@ -282,6 +282,20 @@ TEST_CASE("names of accumulators are parsed back") {
         CHECK(parse_accumulator(name(parse_accumulator(text))) == parse_accumulator(text));
 }
 
+TEST_CASE("an infinite sum so far stays infinite, however few bits a unit keeps") {
+    const float one = 1;
+    const float infinity = std::numeric_limits<float>::infinity();
+    for (const char* const text : {"h100/fraction_bits=1", "h100/fraction_bits=40"})
+        for (const std::string_view isa : test::isas()) {
+            float out = 0;
+            product_options<float> o = on<float>(isa);
+            o.c = in_c_order(&infinity, 1, 1);
+            matmul<float>(in_c_order(&one, 1, 1), in_c_order(&one, 1, 1), in_c_order(&out, 1, 1),
+                          parse_accumulator(text), o);
+            CHECK(out == infinity);
+        }
+}
+
 TEST_CASE("zeros behind k change no bit of any unit") {
     test::dice roll(11);
     for (const named_accumulator& unit : accumulators)

@@ -71,33 +71,31 @@ __device__ inline factor factor_b(const unit_call& c, const tile_at& t) {
 template <lowp::cut C>
 struct cut_sum {
     double sum;
-    int anchor;  ///< upper half of 2^52 q; where sums are anchored, of 1.5 times that: room both ways
+    int anchor;  ///< upper half of 2^52 q; where sums are anchored or signed, of 1.5 times that
 
     __device__ void begin(int exponent_of_q) {
         anchor = (exponent_of_q + 52 + 1023) << 20;
         sum = 0;
-        if constexpr (C != cut::toward_zero) {
-            anchor |= 0x80000;
-            sum = __hiloint2double(anchor, 0);
-        }
+        if constexpr (C != cut::toward_zero) anchor |= 0x80000;
+        if constexpr (C == cut::toward_negative) sum = __hiloint2double(anchor, 0);
     }
     /// a b, exact: of no more than 2^51 q.
     __device__ void add(double a, double b) {
+        const double from = __hiloint2double(anchor, 0);
         if constexpr (C == cut::toward_zero) {
-            const double from = __hiloint2double(anchor, 0);
             const double size = __fma_rz(fabs(a), fabs(b), from) - from;
             const int sign =
                 (__double2hiint(a) ^ __double2hiint(b)) & static_cast<int>(0x80000000U);
             sum += __hiloint2double(__double2hiint(size) ^ sign, __double2loint(size));
         } else if constexpr (C == cut::toward_negative) {
-            sum = __fma_rd(a, b, sum);
+            sum = __fma_rd(a, b, sum);  // what is there is a multiple: as one by one
         } else {
-            sum = __fma_rn(a, b, sum);
+            sum += __fma_rn(a, b, from) - from;  // a tie is the product's own
         }
     }
     __device__ double total() const {
-        if constexpr (C == cut::toward_zero) return sum;
-        else return sum - __hiloint2double(anchor, 0);
+        if constexpr (C == cut::toward_negative) return sum - __hiloint2double(anchor, 0);
+        else return sum;
     }
 };
 

@@ -75,7 +75,7 @@ def test_shapes_are_those_of_numpy(shapes: Any) -> None:
         options: Any = {"accumulator": accumulator, "a_format": grid, "b_format": grid}
         want = lowp.matmul(a.numpy(), b.numpy(), **options)
         assert same(lowp.matmul(a.cuda(), b.cuda(), **options), want)
-        addend = sample(*want.shape, seed=3)
+        addend = sample(1, *want.shape, seed=3)[0]
         assert same(
             lowp.matmul(a.cuda(), b.cuda(), c=addend.cuda(), **options),
             lowp.matmul(a.numpy(), b.numpy(), c=addend.numpy(), **options),

@@ -139,6 +139,7 @@ struct aligned_lanes {
         auto largest = L::larger(bits(u.lowest_power), L::select(is_zero, L::set(0), power_of(c)));
         for (std::size_t i = 0; i < terms; ++i)
             largest = L::larger(largest, L::product(bits(f.a_powers[i]), column(f.b_powers, i)));
+        largest = L::smaller(largest, bits(0x1p1000));  // that of an infinite c is no number
         const auto to_integers = up(largest, u.fraction_bits);
         auto sum = L::sum(L::set(0), to_integer<C>(L::product(c, to_integers)));
         for (std::size_t i = 0; i < terms; ++i) {
@@ -170,6 +171,7 @@ struct aligned_lanes {
             largest = L::larger(largest, L::select(L::equal(any, zero), zero, power));
             values[g] = L::product(sum, L::product(bits(f.a_scales[g]), column(f.b_scales, g)));
         }
+        largest = L::smaller(largest, bits(0x1p1000));  // that of an infinite c is no number
         const auto to_integers = up(largest, u.fraction_bits);
         auto sum = L::sum(zero, to_integer<C>(L::product(c, to_integers)));
         for (std::size_t g = 0; g < groups; ++g)
