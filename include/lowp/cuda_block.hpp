@@ -7,6 +7,7 @@
 
 #include "lowp/block_format.hpp"
 #include "lowp/cuda.hpp"
+#include "lowp/cuda_hadamard.hpp"
 
 namespace lowp::cuda {
 
@@ -22,11 +23,18 @@ struct block_options : options {
     /// Ideal scales on the device instead of those of the rule, one a block in C order, as
     /// given_scales::ideals; they must be finite and not negative, which nobody checks.
     const double* ideals = nullptr;
+    /// quantize and encode: runs of so many values along the axis of the blocks, {1, k} ones, go through
+    /// the transform first, as by cuda::hadamard, within the kernel where the format is a common one; 0:
+    /// none. The axis must be a multiple of it, and x and results lie on boundaries of 16 bytes.
+    std::size_t hadamard_size = 0;
+    hadamard_options hadamard = {};
 };
 
 /// Bytes of workspace that encode needs; with packing::loose also what quantize and decode need.
+/// hadamard_size: as in block_options.
 [[nodiscard]] std::size_t workspace_size(carrier c, const block_format& f, const block_layout& l,
-                                         packing how = packing::loose);
+                                         packing how = packing::loose,
+                                         std::size_t hadamard_size = 0);
 
 /// Codes and scales of an array in the device's memory, laid out as block_tensor's; outer: as many
 /// doubles as there are outer scales, or nullptr where there are none.

@@ -15,12 +15,32 @@ any_elements elements_of(const block_call<T>& c) {
     return c.book == nullptr ? any_elements{} : any_elements{*c.book};
 }
 
+/// The tensor's largest magnitude by the kernels that transform on the way, or move whole strips.
+template <carrier C>
+bool find_maximum_quickly(const block_call<worker_t<C>>& c, stream s) {
+    if constexpr (C != carrier::float64) {
+        const block_layout& l = c.layout;
+        if (c.turn.log2_size > 0 && l.block_columns == 1) {
+            const auto across = static_cast<std::uint32_t>(l.columns / (4 / bytes_of(C)));
+            const std::uint64_t tasks = l.count * ((l.rows + 31) / 32) * across;
+            launch(&turned_columns_maximum<C>, blocks_for(tasks), s, c, tasks, across);
+            return true;
+        }
+        if (l.size() % 8 != 0 || !is_aligned(c.from, bytes_of(C), 8)) return false;
+        const std::uint64_t groups = l.size() / 8;
+        launch(&strips_maximum<C>, blocks_for((groups + strips - 1) / strips), s, c, groups);
+        return true;
+    }
+    return false;
+}
+
 template <carrier C>
 void find_line_maxima(const block_call<worker_t<C>>& c, stream s) {
     const block_layout& l = c.lines_of;
     if (c.outer_per == granularity::tensor) {
         check(cudaMemsetAsync(c.lines, 0, sizeof(*c.lines), s), "the workspace");
         if (l.size() == 0) return;
+        if (find_maximum_quickly<C>(c, s)) return;
         const bool groups = is_aligned(c.from, bytes_of(C), block_step<C>);
         return launch(&tensor_maximum<C>, blocks_for(l.size() / block_step<C> + 1), s, c.from,
                       std::uint64_t{l.size()}, groups, c.lines);
@@ -83,9 +103,7 @@ bool stands_in_words(const block_call<worker_t<C>>& c) {
     const bool is_aligned_here =
         is_aligned(c.from, bytes_of(C), columns) &&
         is_aligned(c.to, V == block_verb::quantize ? bytes_of(C) : 1, columns);
-    return l.block_columns == 1 && (l.block_rows == 16 || l.block_rows == 32) &&
-           l.columns % static_cast<std::size_t>(columns) == 0 && l.columns >> 32 == 0 &&
-           l.rows >> 32 == 0 && is_aligned_here;
+    return stands_in_columns(l, columns) && is_aligned_here;
 }
 
 /// Whether a quick kernel did it.

@@ -126,6 +126,13 @@ inline constexpr int block_step = bytes_of(C) == 8   ? 4
            l.block_columns % n == 0 && groups <= 32 && std::has_single_bit(groups);
 }
 
+/// Whether blocks stand upright, of 16 or 32 rows, and `columns` side by side are whole.
+[[nodiscard]] constexpr bool stands_in_columns(const block_layout& l, int columns) {
+    return l.block_columns == 1 && (l.block_rows == 16 || l.block_rows == 32) &&
+           l.columns % static_cast<std::size_t>(columns) == 0 && l.columns >> 32 == 0 &&
+           l.rows >> 32 == 0;
+}
+
 /// The same in groups of block_step.
 template <carrier C>
 [[nodiscard]] bool lies_in_lines(const block_layout& l) {

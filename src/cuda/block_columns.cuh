@@ -2,6 +2,7 @@
 // side, all of their rows, so the array is read once; neighbouring threads have neighbouring columns.
 #pragma once
 
+#include "block_kernels.cuh"
 #include "block_turn.cuh"
 #include "block_ways.cuh"
 
@@ -125,6 +126,43 @@ __device__ void finish_columns(const block_call<float>& c, const upright<Way::C,
     }
 }
 
+/// The largest finite magnitude of what comes from the transform down columns of 32 rows.
+template <carrier C>
+__global__ void __launch_bounds__(block_threads)
+    turned_columns_maximum(const __grid_constant__ block_call<float> c, std::uint64_t tasks,
+                           std::uint32_t across) {
+    using tile = upright<C, 32, 1>;
+    const block_layout& l = c.layout;
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    const auto down = static_cast<std::uint32_t>((l.rows + 31) / 32);
+    const column_turn<C, 32> turn(c.turn);
+    std::uint32_t largest = 0;
+    for (std::uint64_t t = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; t < tasks;
+         t += threads) {
+        const std::uint64_t band = t / across;
+        const std::uint32_t column = static_cast<std::uint32_t>(t - band * across) * tile::columns;
+        const std::uint64_t matrix = band / down;
+        const auto row = static_cast<std::uint32_t>(band - matrix * down) * 32;
+        const auto left = static_cast<std::uint32_t>(l.rows) - row;
+        tile x;
+        x.load(c.from, (matrix * l.rows + row) * l.columns + column, l.columns,
+               left < 32 ? left : 32);
+        turn.down(x.w);
+        std::uint32_t m = 0;
+#pragma unroll
+        for (int r = 0; r < 32; ++r) m = larger_magnitudes<C>(m, x.w[r][0]);
+        auto found = widened<C>(largest_in<C>(m));
+        if (found >= infinity_bits<float>) {
+            found = 0;
+#pragma unroll
+            for (int k = 0; k < tile::columns; ++k) found = umax(found, x.content(k).largest);
+        }
+        largest = umax(largest, found);
+    }
+    largest = largest_of(largest, 32);
+    if (threadIdx.x % 32 == 0) raise(c.lines->largest, largest);
+}
+
 /// tasks: of `across` threads' columns and a band of Rows rows each.
 template <block_verb V, class Way, int Rows, int Words>
 __global__ void __launch_bounds__(block_threads)
@@ -135,6 +173,7 @@ __global__ void __launch_bounds__(block_threads)
     const block_layout& l = c.layout;
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     const auto down = static_cast<std::uint32_t>(l.blocks_down());
+    const column_turn<C, Rows> turn(c.turn);
     for (std::uint64_t t = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; t < tasks;
          t += threads) {
         const std::uint64_t band = t / across;
@@ -146,6 +185,7 @@ __global__ void __launch_bounds__(block_threads)
         const std::uint32_t rows = left < Rows ? left : Rows;
         tile x;
         x.load(c.from, first, l.columns, rows);
+        if (c.turn.log2_size > 0) turn.down(x.w);
         word_scales<C> s[Words];
         const bool is_common = scales_of_columns<V>(c, x, band * l.columns + column, s);
         finish_columns<V, Way>(c, x, s, is_common, first, l.columns, rows);

@@ -48,6 +48,35 @@ struct strip {
 /// Strips a lane and step.
 inline constexpr int strips = 2;
 
+/// The largest finite magnitude of all strips, from the last to the first: what was read last is what
+/// the next kernel finds in the cache, which goes the other way.
+template <carrier C>
+__global__ void __launch_bounds__(block_threads)
+    strips_maximum(const __grid_constant__ block_call<float> c, std::uint64_t groups) {
+    const std::uint64_t warps = std::uint64_t{gridDim.x} * blockDim.x / 32;
+    const unsigned lane = threadIdx.x % 32;
+    const lane_turn<C> turn(c.turn, lane * 8);
+    const std::uint64_t steps = (groups + 32 * strips - 1) / (32 * strips);
+    std::uint32_t largest = 0;
+    for (std::uint64_t t = (std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32; t < steps;
+         t += warps) {
+        const std::uint64_t first = (steps - 1 - t) * 32 * strips + lane;
+        strip<C> x[strips];
+#pragma unroll
+        for (int u = 0; u < strips; ++u)
+            if (first + u * 32 < groups) x[u].load(c.from, first + u * 32);
+#pragma unroll
+        for (int u = 0; u < strips; ++u) {
+            if (c.turn.log2_size > 0) turn.across(x[u].w);
+            auto found = widened<C>(x[u].largest());
+            if (found >= infinity_bits<float>) found = x[u].content().largest;
+            largest = umax(largest, found);
+        }
+    }
+    largest = largest_of(largest, 32);
+    if (lane == 0) raise(c.lines->largest, largest);
+}
+
 /// Converts and stores a strip.
 template <block_verb V, class Way>
 __device__ void finish_strip(const block_call<float>& c, strip<Way::C> x, const quick_scale& scale,

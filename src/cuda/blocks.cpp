@@ -1,4 +1,7 @@
 // The verbs of cuda_block.hpp as the host sees them: arguments checked, plans made, workspace divided.
+#include <bit>
+#include <cmath>
+#include <optional>
 #include <stdexcept>
 #include <string>
 
@@ -39,43 +42,6 @@ std::size_t outer_count(const block_format& f, const block_layout& l) {
 bool packs_at_once(const block_format& f, const block_layout& l) {
     return f.element_bits() == 4 && detail::follows_itself(walked(l), detail::small_step) &&
            l.columns * 4 % 8 == 0;
-}
-
-/// The parts of a workspace.
-struct parts {
-    std::size_t outer = 0, blocks = 0, known = 0, loose = 0;
-
-    parts(carrier c, const block_format& f, const block_layout& l, packing how) {
-        bool at_once = false;
-        detail::with_carrier(c, [&](auto of) {
-            constexpr carrier C = decltype(of)::value;
-            using T = detail::worker_t<C>;
-            outer = rounded_up(outer_count(f, l) * sizeof(detail::outer_line<T>));
-            if (finds_scales_first(f))
-                known = rounded_up(l.blocks() * sizeof(detail::known_scale<T>));
-            else if (l.size() > 0 && is_huge(walked(l)))
-                blocks = rounded_up(l.blocks() * sizeof(detail::huge_block<T>));
-            at_once = packs_at_once(f, l);
-        });
-        if (how == packing::dense && f.element_bits() < 8)
-            loose = rounded_up(at_once ? 0 : l.size());
-    }
-    [[nodiscard]] std::size_t size() const { return outer + blocks + known + loose; }
-};
-
-template <carrier C>
-void check_format(const char* verb, const block_format& f, const block_layout& l) {
-    const lowp::block_options none;
-    if constexpr (C == carrier::float16)
-        lowp::detail::check_half_blocks<minifloat<float16>>(verb, f, l, l.size(), none);
-    else if constexpr (C == carrier::bfloat16)
-        lowp::detail::check_half_blocks<minifloat<bfloat16>>(verb, f, l, l.size(), none);
-    else lowp::detail::check_blocks<detail::worker_t<C>>(verb, f, l, l.size(), none);
-}
-
-void check_done_here(const char* verb, const block_layout& l) {
-    if (l.size() >> 32 != 0 && l.block_rows * l.block_columns >> 32 != 0)
-        fail(verb, "blocks of 2^32 elements or more are not done on the device; cut the array");
 }
 
 /// The quick ways that a call may take (block_ways.cuh), from its plans alone.
@@ -156,12 +122,114 @@ detail::block_call<T> make_call(const block_format& f, const block_layout& l,
     return c;
 }
 
+/// Whether the kernels of a call transform runs on their way: quick ones, of values in strips of eight or
+/// in the columns that a thread holds.
+template <carrier C>
+bool turns_on_the_way(const detail::block_call<detail::worker_t<C>>& c, const block_format& f,
+                      std::size_t size, detail::block_verb v) {
+    if (C == carrier::float64 || c.way == detail::quick_elements::none || finds_scales_first(f) ||
+        f.outer.per == granularity::row)
+        return false;
+    const block_layout& l = c.layout;
+    if (l.block_columns == 1)
+        return detail::stands_in_columns(l, 2 * (4 / bytes_of(C))) && size <= l.block_rows &&
+               (v == detail::block_verb::quantize || c.way == detail::quick_elements::nearest);
+    return detail::follows_itself(l, 8) && l.block_columns >= 16;
+}
+
+void check_turn(const char* verb, const block_format& f, const block_layout& l, std::size_t size) {
+    if (size == 0) return;
+    if (size < 2 || size > 256 || !std::has_single_bit(size))
+        fail(verb, "hadamard_size must be a power of two from 2 to 256, or 0; got " +
+                       std::to_string(size));
+    if (f.shape.rows != 1)
+        fail(verb, "a transform goes along the axis of {1, k} blocks; got blocks of " +
+                       std::to_string(f.shape.rows) + " rows");
+    const std::size_t axis = l.is_upright ? l.rows : l.columns;
+    if (axis % size != 0)
+        fail(verb, "the axis must be a multiple of hadamard_size " + std::to_string(size) +
+                       "; got " + std::to_string(axis) + ": pad with zeros");
+}
+
+/// The parts of a workspace.
+struct parts {
+    std::size_t outer = 0, blocks = 0, known = 0, turned = 0, loose = 0;
+
+    /// verb: the one that works, or none where either may.
+    parts(carrier c, const block_format& f, const block_layout& l, packing how,
+          std::size_t hadamard_size, std::optional<detail::block_verb> verb = {}) {
+        bool at_once = false;
+        detail::with_carrier(c, [&](auto of) {
+            constexpr carrier C = decltype(of)::value;
+            using T = detail::worker_t<C>;
+            outer = rounded_up(outer_count(f, l) * sizeof(detail::outer_line<T>));
+            if (finds_scales_first(f))
+                known = rounded_up(l.blocks() * sizeof(detail::known_scale<T>));
+            else if (l.size() > 0 && is_huge(walked(l)))
+                blocks = rounded_up(l.blocks() * sizeof(detail::huge_block<T>));
+            at_once = packs_at_once(f, l);
+            const auto bytes = static_cast<std::size_t>(bytes_of(C));
+            const auto is_buffered = [&](detail::block_verb v) {
+                return (!verb || *verb == v) &&
+                       !turns_on_the_way<C>(make_call<T>(f, l, {}), f, hadamard_size, v);
+            };
+            if (hadamard_size > 0 && l.size() > 0 &&
+                (is_buffered(detail::block_verb::quantize) ||
+                 is_buffered(detail::block_verb::encode)))
+                turned = rounded_up(l.size() * bytes);
+        });
+        if (how == packing::dense && f.element_bits() < 8)
+            loose = rounded_up(at_once ? 0 : l.size());
+    }
+    [[nodiscard]] std::size_t size() const { return outer + blocks + known + turned + loose; }
+};
+
+template <carrier C>
+void check_format(const char* verb, const block_format& f, const block_layout& l) {
+    const lowp::block_options none;
+    if constexpr (C == carrier::float16)
+        lowp::detail::check_half_blocks<minifloat<float16>>(verb, f, l, l.size(), none);
+    else if constexpr (C == carrier::bfloat16)
+        lowp::detail::check_half_blocks<minifloat<bfloat16>>(verb, f, l, l.size(), none);
+    else lowp::detail::check_blocks<detail::worker_t<C>>(verb, f, l, l.size(), none);
+}
+
+void check_done_here(const char* verb, const block_layout& l) {
+    if (l.size() >> 32 != 0 && l.block_rows * l.block_columns >> 32 != 0)
+        fail(verb, "blocks of 2^32 elements or more are not done on the device; cut the array");
+}
+
 void check_outer(const char* verb, const block_format& f, const block_layout& l,
                  const double* outer, std::size_t given) {
     const std::size_t wanted = outer_count(f, l);
     if (wanted > 0 && outer != nullptr && given != 1 && given != wanted)
         fail(verb, "outer scales given must be 1 or " + std::to_string(wanted) + "; got " +
                        std::to_string(given));
+}
+
+/// Values transformed into `buffer`, or the kernels' plan of transforming them where there is none.
+template <carrier C>
+void turn(detail::block_call<detail::worker_t<C>>& c, const block_options& o, void* buffer,
+          stream s) {
+    const block_layout& l = c.lines_of;
+    if (l.size() == 0) return;
+    if (buffer != nullptr) {
+        hadamard(c.from, buffer, C, l.size(), o.hadamard_size, l.is_upright ? l.columns : 1,
+                 o.hadamard, s);
+        c.from = buffer;
+        return;
+    }
+    if (!detail::is_aligned(c.from, bytes_of(C), 16) || !detail::is_aligned(c.to, 1, 16))
+        fail("quantize or encode",
+             "a transform on the way needs x and results on boundaries of 16 bytes");
+    const auto& h = o.hadamard;
+    c.turn.log2_size = static_cast<unsigned>(std::countr_zero(o.hadamard_size));
+    c.turn.signs = h.source             ? detail::turn_signs::source
+                   : h.signs != nullptr ? detail::turn_signs::given
+                                        : detail::turn_signs::none;
+    c.turn.norm = static_cast<float>(1 / std::sqrt(static_cast<double>(o.hadamard_size)));
+    c.turn.source = {h.source.value_or(random_source{}), h.stream_offset};
+    c.turn.given = h.signs;
 }
 
 /// Workspace, and what is known of the tensor or its lines before any block is.
@@ -180,8 +248,11 @@ std::uint8_t* prepare(const char* verb, detail::block_call<detail::worker_t<C>>&
     c.blocks = reinterpret_cast<detail::huge_block<T>*>(at);
     at += p.blocks;
     if (p.known > 0) c.known = reinterpret_cast<detail::known_scale<T>*>(at);
+    at += p.known;
+    if (o.hadamard_size > 0) turn<C>(c, o, p.turned > 0 ? at : nullptr, s);
+    at += p.turned;
     if (c.line_count > 0) detail::block_kernels<C>::find_outer(c, s);
-    return at + p.known;
+    return at;
 }
 
 /// Scales that are worked out before the elements, which a search rounds to nearest even.
@@ -201,8 +272,10 @@ void find_scales(const detail::block_call<detail::worker_t<C>>& c, const block_f
 
 }  // namespace
 
-std::size_t workspace_size(carrier c, const block_format& f, const block_layout& l, packing how) {
-    return parts(c, f, l, how).size();
+std::size_t workspace_size(carrier c, const block_format& f, const block_layout& l, packing how,
+                           std::size_t hadamard_size) {
+    check_turn("workspace_size", f, l, hadamard_size);
+    return parts(c, f, l, how, hadamard_size).size();
 }
 
 void quantize(const void* x, void* out, carrier c, const block_format& f, const block_layout& l,
@@ -215,13 +288,16 @@ void quantize(const void* x, void* out, carrier c, const block_format& f, const 
         check_format<C>("quantize", f, l);
         check_done_here("quantize", l);
         detail::check_random("quantize", f.element_projection(), o);
+        check_turn("quantize", f, l, o.hadamard_size);
         if (l.size() == 0) return;
         auto call = make_call<detail::worker_t<C>>(f, l, o);
         // For random bits; a NaN that no code could stand for is told, too, and is no failure here.
         if (o.random != nullptr) call.failures = o.failures;
         call.from = x;
         call.to = out;
-        prepare<C>("quantize", call, parts(c, f, l, packing::loose), o, s);
+        prepare<C>("quantize", call,
+                   parts(c, f, l, packing::loose, o.hadamard_size, detail::block_verb::quantize), o,
+                   s);
         find_scales<C>(call, f, s);
         detail::block_elements<C, detail::block_verb::quantize>::work(call, s);
     });
@@ -244,6 +320,7 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         lowp::detail::check_blocks<T>("encode", f, l, l.size(), {});
         check_done_here("encode", l);
         detail::check_random("encode", f.element_projection(), o);
+        check_turn("encode", f, l, o.hadamard_size);
         auto call = make_call<T>(f, l, o);
         const bool block_is_lost =
             (call.nan == nan_policy::block || call.infinity == infinity_policy::nan) &&
@@ -259,7 +336,7 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         call.from = x;
         call.scale_codes = to.scales;
         call.outer_codes = to.outer;
-        const parts p(c, f, l, to.packing);
+        const parts p(c, f, l, to.packing, o.hadamard_size, detail::block_verb::encode);
         std::uint8_t* const loose = prepare<C>("encode", call, p, o, s);
         if (l.size() == 0) return;
         call.to = p.loose > 0 ? loose : to.codes;
@@ -298,7 +375,7 @@ void decode(const block_memory& from, void* out, carrier c, const block_format& 
         const bool goes_on = l.columns * bits % 8 == 0;
         call.line_codes = goes_on ? l.size() : l.columns;
         call.line_bytes = packed_size(goes_on ? l.size() : l.columns, f.element_bits());
-        prepare<C>("decode", call, parts(c, f, l, packing::loose), o, s);
+        prepare<C>("decode", call, parts(c, f, l, packing::loose, 0), o, s);
         detail::block_kernels<C>::decode(call, s);
     });
 }

@@ -51,15 +51,13 @@ struct device_source {
 /// Which signs go with a transform (lowp/hadamard.hpp).
 enum class turn_signs : std::uint8_t { none, source, given };
 
-/// A Walsh-Hadamard transform; of size 1: none.
+/// A Walsh-Hadamard transform before something else; of size 1: none.
 struct turn_plan {
     unsigned log2_size = 0;
     turn_signs signs = turn_signs::none;
-    bool is_inverse = false;
-    float norm = 1;  ///< 1 / sqrt(size) in either carrier
-    double wide_norm = 1;
+    float norm = 1;  ///< 1 / sqrt(size)
     device_source source = {};
-    std::array<std::uint32_t, 8> given = {};  ///< bit i of all: place i is negated
+    const std::int8_t* given = nullptr;
 };
 
 /// One call of one verb: read by every thread, so it goes to the device by value.

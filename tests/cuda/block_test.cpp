@@ -4,6 +4,7 @@
 #include "conversion_check.hpp"
 #include "lowp/block_formats.hpp"
 #include "lowp/cuda_block.hpp"
+#include "lowp/hadamard.hpp"
 #include "random_block_format.hpp"
 
 namespace lowp::test {
@@ -262,6 +263,81 @@ TEST_CASE_TEMPLATE("given scales and random bits give the bits of the CPU", T, f
           "nf4/rounding=stochastic_a", "mxfp4/mse"})
         for (const form& at : {form{{64, 128}, -1}, form{{33, 97}, -1}, form{{64, 96}, 0}})
             wrong += given_differences<T>(parse_block_format(text), at, d);
+    CHECK(wrong == 0);
+}
+
+/// A transform, rounded to T, and then blocks, on the CPU.
+template <class T>
+std::vector<T> turned(const std::vector<T>& x, std::size_t size, std::size_t columns,
+                      const hadamard_options& with) {
+    using wide = std::conditional_t<std::is_same_v<T, double>, double, float>;
+    std::vector<wide> values;
+    for (const T v : x) values.push_back(static_cast<wide>(v));
+    hadamard_options o = with;
+    o.columns = columns;
+    o.threads = 1;
+    hadamard<wide>(std::span<const wide>(values), std::span<wide>(values), size, o);
+    if constexpr (std::is_floating_point_v<T>) return values;
+    else {
+        std::vector<T> narrow;
+        for (const wide v : values) narrow.push_back(T(static_cast<double>(v)));
+        return narrow;
+    }
+}
+
+template <class T>
+std::size_t turned_differences(const block_format& f, const form& at, std::size_t size, dice& d) {
+    const block_layout l = layout_of(f.shape, at.shape, at.axis);
+    if (!fits_blocks<T>(f, l)) return 0;
+    std::vector<T> x;
+    while (x.size() < l.size())
+        x.push_back(T(std::ldexp(static_cast<double>(d.between(-127, 127)), d.between(-9, -6))));
+    const bool has_signs = d.coin();
+    hadamard_options signs;
+    if (has_signs) signs.source = random_source{d(), d()};
+    const auto y = turned(x, size, l.is_upright ? l.columns : 1, signs);
+    const random_source source{d(), d()};
+    std::vector<T> wanted(x.size());
+    quantize<T>(std::span<const T>(y), std::span<T>(wanted), f, l, cpu_options<T>(source, 0));
+    const device_array<T> from(x);
+    const device_array<T> to(x.size());
+    on_device there(carrier_of<T>, f, l, source, 0);
+    const device_array<std::uint8_t> workspace(
+        std::max(cuda::workspace_size(carrier_of<T>, f, l, packing::dense, size),
+                 cuda::workspace_size(carrier_of<T>, f, l, packing::loose, size)));
+    there.options.workspace = workspace.data();
+    there.options.hadamard_size = size;
+    there.options.hadamard.source = signs.source;
+    cuda::quantize(from.data(), to.data(), carrier_of<T>, f, l, there.options);
+    std::size_t wrong = differences(to.host(), wanted, "turned, quantize " + name(f));
+    const packing how = f.element_bits() <= 8 ? packing::dense : packing::loose;
+    std::vector<std::uint8_t> codes(code_size(f, l, how));
+    std::vector<std::uint8_t> scales(scale_size(f, l));
+    encode<T>(std::span<const T>(y), lowp::block_memory{codes.data(), scales.data(), how}, f, l,
+              cpu_options<T>(source, 0));
+    const device_array<std::uint8_t> to_codes(codes.size());
+    const device_array<std::uint8_t> to_scales(scales.size());
+    const device_array<double> to_outer(l.lines() + 1);
+    cuda::encode(from.data(), carrier_of<T>,
+                 {to_codes.data(), to_scales.data(), to_outer.data(), how}, f, l, there.options);
+    wrong += differences(to_codes.host(), codes, "turned, encode " + name(f));
+    wrong += differences(to_scales.host(), scales, "turned, scales " + name(f));
+    if (wrong > 0)
+        std::printf("  size %zu, axis %d, signs %d, %zu values\n", size, at.axis, has_signs,
+                    x.size());
+    return wrong;
+}
+
+TEST_CASE_TEMPLATE("a transform on the way gives the bits of a transform before", T, float, double,
+                   f16, bf16) {
+    dice d(47);
+    std::size_t wrong = 0;
+    for (const char* const text :
+         {"mxfp4", "mxfp8_e4m3", "nvfp4", "nvfp4/rounding=stochastic_a",
+          "mxfp4/rounding=stochastic_a", "nvfp4/outer=row", "mxfp4/mse", "int8_row"})
+        for (const std::size_t size : {2, 16, 32, 256})
+            for (const form& at : {form{{3, 512}, -1}, form{{512, 36}, 0}, form{{2, 256, 8}, 1}})
+                wrong += turned_differences<T>(parse_block_format(text), at, size, d);
     CHECK(wrong == 0);
 }
 
