@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from importlib import import_module
+from threading import get_ident
 from types import ModuleType
 from typing import Any
 
@@ -102,8 +103,8 @@ def dtype_name(dtype: Any) -> str:
 
 # ---- where a call runs ---------------------------------------------------------------------------
 
-#: Words that failures are told to, one a queue of a device; zero between calls.
-_WORDS: dict[tuple[int, int, int], Any] = {}
+#: Words that failures are told to, one a thread and queue of a device; zero between calls.
+_WORDS: dict[tuple[int, int, int, int], Any] = {}
 
 
 def word_of(library: Library, x: Any, why: str) -> Any:
@@ -114,7 +115,7 @@ def word_of(library: Library, x: Any, why: str) -> Any:
         raise RuntimeError(
             f"the capture of a CUDA graph cannot wait for the device, which has to tell {why}"
         )
-    key = (id(library), library.index(x), library.stream(x))
+    key = (get_ident(), id(library), library.index(x), library.stream(x))
     word = _WORDS.get(key)
     if word is None:
         word = _WORDS[key] = library.from_host(x, np.zeros(1, np.int32))
