@@ -73,6 +73,8 @@ def of_lowp(x: torch.Tensor) -> dict[str, tuple[float, Work]]:
         "encode mxfp8": (size + 1 + 1 / 32, lambda: lt.encode(x, "mxfp8_e4m3")),
         "encode mxfp4": (size + 0.5 + 1 / 32, lambda: lt.encode(x, "mxfp4")),
         "encode nvfp4": (2 * size + 0.5 + 1 / 16, lambda: lt.encode(x, "nvfp4")),
+        "hadamard 16": (2 * size, lambda: lt.hadamard(x, 16, seed=1)),
+        "error fp8, with quantize": (4 * size, lambda: lowp.error(x, "float8_e4m3fn")),
     }
     return rows
 
