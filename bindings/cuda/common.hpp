@@ -77,7 +77,8 @@ inline projection projection_of(const std::string& r, const std::string& s, int 
             enumerator<saturation>(s, saturation_names, "saturation"), random_bits};
 }
 
-/// The functions of plans.cpp, products.cpp and statistics.cpp.
+/// The functions of both.cpp, plans.cpp, products.cpp and statistics.cpp.
+void bind_both(py::module_& m);
 void bind_plans(py::module_& m);
 void bind_products(py::module_& m);
 void bind_statistics(py::module_& m);

@@ -109,6 +109,7 @@ PYBIND11_MODULE(_cuda, m) {
     m.def("quantize_blocks", &python::quantize_blocks);
     m.def("encode_blocks", &python::encode_blocks);
     m.def("decode_blocks", &python::decode_blocks);
+    python::bind_both(m);
     python::bind_plans(m);
     python::bind_products(m);
     python::bind_statistics(m);

@@ -130,6 +130,49 @@ def test_both_ways_are_quantize_along_either_axis(name: str) -> None:
     assert torch.equal(columns, lt.quantize(x.t(), name).t())
 
 
+PAIRS = [
+    ("mxfp8_e4m3/rceil", "mxfp8_e4m3/rceil", 0),
+    ("mxfp8_e4m3", "mxfp8_e5m2", 0),
+    ("mxfp4", "mxfp4", 0),
+    ("mxfp4/rounding=stochastic_a", "mxfp4/rounding=stochastic_a", 0),
+    ("nvfp4", "nvfp4", 0),
+    ("nvfp4", "nvfp4", 16),
+    (DOWN, DOWN, 16),
+    ("float4_e2m1fn/16/float8_e4m3fn/amax", "float4_e2m1fn/16/float8_e4m3fn/amax", 16),
+    ("nvfp4", "mxfp4", 0),  # no kernel works both ways: two calls
+]
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
+@pytest.mark.parametrize("special", ["", "special"])
+@pytest.mark.parametrize("shape", [(96, 80 * 4), (64, 160), (16, 16), (512, 768), (33, 17)])
+@pytest.mark.parametrize(("rows", "columns", "hadamard"), PAIRS)
+def test_both_ways_on_the_gpu_are_two_casts_on_the_cpu(
+    rows: str, columns: str, hadamard: int, shape: tuple[int, int], special: str
+) -> None:
+    if hadamard and shape[0] % hadamard:
+        pytest.skip("runs of a transform must be whole")
+    generator = torch.Generator().manual_seed(2)
+    x = torch.randn(shape, generator=generator) * torch.logspace(-3, 2, shape[1])
+    x = x.bfloat16()
+    x[:, 3] = 0
+    x.view(-1)[:4] = torch.tensor([0.0, -0.0, 3e-39, -1e-3]).bfloat16()
+    if special:
+        x[5 % shape[0], 7], x[-1, -1], x[-2, 9] = torch.nan, torch.inf, -torch.inf
+    source: dict[str, Any] = {"rows_seed": 3, "rows_stream": 1 << 40, "columns_seed": 3}
+    source |= {"columns_stream": 2 << 40}
+    if hadamard:
+        source |= {"hadamard": hadamard, "hadamard_seed": 5, "hadamard_stream": 7}
+    calls = torch.tensor(4)
+    want = torch.ops.lowp.quantize_both(x, rows, columns, calls, **source)
+    got = torch.ops.lowp.quantize_both(x.cuda(), rows, columns, calls.cuda(), **source)
+    for here, there in zip(want, got, strict=True):
+        numbers = ~here.isnan()
+        assert torch.equal(numbers, ~there.cpu().isnan())
+        bits = [t.view(torch.int16)[numbers] for t in (here.contiguous(), there.cpu().contiguous())]
+        assert torch.equal(*bits)
+
+
 def test_layers_of_other_rules_keep_to_single_casts() -> None:
     of = lt.Layer.of
     assert _pairing.has_pairs(of("mxfp8_e4m3", "mxfp8_e4m3", "mxfp8_e4m3"))

@@ -8,10 +8,12 @@ are those of single casts.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
 
+from lowp import _device_both
 from lowp.torch import _ops, _products, _state
 from lowp.torch._state import LayerState, cast
 from lowp.torch.recipe import Hadamard
@@ -57,10 +59,24 @@ def _quantize_both(
     """x, a matrix, in the block format `rows` along axis -1, and in `columns` along axis 0, there
     after Hadamard runs of `hadamard` values along axis 0; 0: without.
     """
+    if _ops.has_kernels(x):
+        signs = None if hadamard_seed is None else (hadamard_seed, hadamard_stream)
+        with contextlib.suppress(NotImplementedError):
+            return _device_both.quantize_both(
+                x,
+                rows,
+                columns,
+                hadamard=hadamard,
+                row_source=(rows_seed, rows_stream),
+                column_source=(columns_seed, columns_stream),
+                signs=signs,
+                stream_offset=calls,
+                signs_offset=hadamard_calls,
+            )
     a = _along(x, rows, -1, calls, seed=rows_seed, stream=rows_stream)
     if hadamard:
-        signs: dict[str, Any] = {"seed": hadamard_seed, "stream": hadamard_stream}
-        x = torch.ops.lowp.hadamard(x, hadamard, 0, hadamard_calls, **signs)
+        source: dict[str, Any] = {"seed": hadamard_seed, "stream": hadamard_stream}
+        x = torch.ops.lowp.hadamard(x, hadamard, 0, hadamard_calls, **source)
     b = _along(x, columns, 0, calls, seed=columns_seed, stream=columns_stream)
     return a, b
 
