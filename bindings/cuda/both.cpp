@@ -41,8 +41,8 @@ public:
             o.signs = source_of(*signs);
             o.signs_offset = at<const std::uint64_t>(std::get<3>(*signs));
         }
-        cuda::quantize_both(at<void>(x), at<void>(by_rows), at<void>(by_columns), carrier_, of_rows_,
-                            of_columns_, rows_, columns_, o, at<CUstream_st>(queue));
+        cuda::quantize_both(at<void>(x), at<void>(by_rows), at<void>(by_columns), carrier_,
+                            of_rows_, of_columns_, rows_, columns_, o, at<CUstream_st>(queue));
     }
 
 private:

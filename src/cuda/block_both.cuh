@@ -5,8 +5,8 @@
 #pragma once
 
 #include "block_columns.cuh"
-#include "both.hpp"
 #include "block_kernels.cuh"
+#include "both.hpp"
 
 namespace lowp::cuda::detail {
 
@@ -37,8 +37,7 @@ __device__ both_place place_of_lane(const both_call& c) {
 
 /// Runs of 16 rows; results are rounded to the carrier, as lowp::hadamard's are.
 template <carrier C, int Words>
-__device__ void turn_columns(const turn_plan& t, std::uint32_t signs,
-                             upright<C, 16, Words>& x) {
+__device__ void turn_columns(const turn_plan& t, std::uint32_t signs, upright<C, 16, Words>& x) {
     constexpr int N = values_a_word<C>;
 #pragma unroll
     for (int j = 0; j < Words; ++j) {
@@ -81,8 +80,7 @@ __device__ std::uint32_t largest_finite(const upright<C, Rows, Words>& x) {
 }
 
 template <carrier C>
-__global__ void __launch_bounds__(both_threads)
-    both_maxima(const __grid_constant__ both_call c) {
+__global__ void __launch_bounds__(both_threads) both_maxima(const __grid_constant__ both_call c) {
     const both_place at = place_of_lane<16>(c);
     both_tile<C, 16> x;
     if (at.is_there) x.load(c.by_rows.from, at.first, c.columns, 16);
@@ -112,7 +110,8 @@ struct row_scales {
     __device__ row_scales(const block_call<float>& c, const both_tile<C, Rows>& x) {
         std::uint32_t m[pairs];
 #pragma unroll
-        for (int i = 0; i < pairs; ++i) m[i] = largest_of_row(x, i) | largest_of_row(x, i + pairs) << 16;
+        for (int i = 0; i < pairs; ++i)
+            m[i] = largest_of_row(x, i) | largest_of_row(x, i + pairs) << 16;
         int n = pairs;
 #pragma unroll
         for (unsigned d = lanes_a_block / 2; d > 0; d /= 2) {
@@ -137,8 +136,8 @@ struct row_scales {
         const unsigned owner = (threadIdx.x % 32 & ~(lanes_a_block - 1U)) + i / own;
         const quick_scale& mine = scales[i % own + (r < pairs ? 0 : own)];
         if (fits_halves) {
-            const auto both = __shfl_sync(
-                all_lanes, __byte_perm(mine.total, mine.factor, 0x7632), owner);
+            const auto both =
+                __shfl_sync(all_lanes, __byte_perm(mine.total, mine.factor, 0x7632), owner);
             return {both << 16, both & 0xFFFF0000U};
         }
         return {__shfl_sync(all_lanes, mine.total, owner),
@@ -262,7 +261,8 @@ void block_both<C>::work(const both_call& c, stream s) {
         else start(&quick_both<Way, 32, 3>, 32);
     };
     constexpr auto V = block_verb::quantize;
-    if (c.by_rows.way == quick_elements::chance) with_way(floats_way<C, V, rounding::stochastic_a>{});
+    if (c.by_rows.way == quick_elements::chance)
+        with_way(floats_way<C, V, rounding::stochastic_a>{});
     else if (c.by_rows.fits_pairs) with_way(pairs_way<V>{});
     else with_way(floats_way<C, V, rounding::nearest_ties_to_even>{});
 }

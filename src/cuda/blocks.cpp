@@ -456,7 +456,8 @@ void quantize_both(const void* x, void* by_rows, void* by_columns, carrier c,
     if (call.by_rows.line_count + call.by_columns.line_count > 0) {
         auto* const at = static_cast<std::uint8_t*>(o.by_rows.workspace);
         if (at == nullptr || reinterpret_cast<std::uintptr_t>(at) % 16 != 0)
-            fail("quantize_both", "needs a workspace of both_workspace_size bytes on a boundary of 16");
+            fail("quantize_both",
+                 "needs a workspace of both_workspace_size bytes on a boundary of 16");
         call.by_rows.lines = reinterpret_cast<detail::outer_line<float>*>(at);
         call.by_columns.lines = reinterpret_cast<detail::outer_line<float>*>(at + 128);
     }
