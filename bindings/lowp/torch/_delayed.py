@@ -7,12 +7,16 @@ given scale where there is no kernel.
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import torch
 
 import lowp
-from lowp._block_tensor import grid
+from lowp import _device
+from lowp._block_tensor import check_axis
+from lowp._device_calls import source_of
+from lowp._device_libraries import library_of
 from lowp.torch import _ops
 
 _ops.LIBRARY.define(
@@ -48,8 +52,7 @@ def _delayed_quantize(
     if x.device.type != "cpu" and options.get("rounding") not in _LOOKS_FOR_ANYTHING:
         amax = _amax(x)
         if _ops.has_kernels(x):
-            scales = scale.double().reshape(grid(block, tuple(x.shape), -1))
-            y = torch.ops.lowp.quantize(x, format, -1, calls, scales, **options)
+            y = _by_kernel(x, scale, format, calls, **options)
         else:
             y = _on_grid(x, scale, amax, block.element, calls, options)
         if observe:
@@ -73,6 +76,30 @@ def _amax(x: torch.Tensor) -> torch.Tensor:
     if not x.numel():
         return x.new_zeros((), dtype=torch.float32)
     return torch.linalg.vector_norm(x, torch.inf).float()
+
+
+def _by_kernel(
+    x: torch.Tensor,
+    scale: torch.Tensor,
+    format: str,
+    calls: torch.Tensor | None,
+    *,
+    rounding: str | None,
+    random_bits: int | None,
+    seed: int = 0,
+    stream: int = 0,
+) -> torch.Tensor:
+    """x in a block of the whole tensor with this scale, which needs no look: it is positive."""
+    library: Any = library_of(x)
+    with contextlib.nullcontext() if library.is_current(x) else library.device(x):
+        block = _device.block_of(format, rounding, None, random_bits)
+        given = source_of(library, x, seed=seed, stream=stream, stream_offset=calls)
+        y = torch.empty_like(x)
+        ideal = scale.double().reshape(1)
+        _device._quantize_blocks(
+            library, x, y, block, library.dtype(x), check_axis(-1, x.ndim), ideal, given
+        )
+    return y
 
 
 def _on_grid(
