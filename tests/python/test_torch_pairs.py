@@ -214,3 +214,23 @@ def test_delayed_scales_in_tensor_operations_are_the_hosts(
         assert torch.equal(got.nan_to_num(7), want.nan_to_num(7))
         assert torch.equal(there[1], here[1])
         assert torch.equal(there[0].nan_to_num(-1), here[0].nan_to_num(-1))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rounding", [None, "stochastic_a", "toward_positive"])
+def test_delayed_scales_on_the_gpu_are_the_hosts(rounding: str | None, dtype: torch.dtype) -> None:
+    name = "float8_e4m3fn/tensor/float32/amax"
+    here = (torch.zeros(3), torch.ones(()))
+    there = tuple(t.cuda() for t in here)
+    calls = torch.tensor(3) if rounding == "stochastic_a" else None
+    options: dict[str, Any] = {"rounding": rounding, "seed": 5, "stream": 9}
+    for step in range(6):
+        x = (torch.randn(70, 330, dtype=torch.float64) * 10 ** (step - 3)).to(dtype)
+        x[0, 0] = {3: torch.inf, 4: torch.nan}.get(step, 0)
+        want = torch.ops.lowp.delayed_quantize(x, *here, name, calls, **options)
+        at = None if calls is None else calls.cuda()
+        got = torch.ops.lowp.delayed_quantize(x.cuda(), *there, name, at, **options).cpu()
+        assert torch.equal(got.nan_to_num(7), want.nan_to_num(7))
+        assert torch.equal(there[1].cpu(), here[1])
+        assert torch.equal(there[0].cpu().nan_to_num(-1), here[0].nan_to_num(-1))
