@@ -1,7 +1,7 @@
 // A matrix in blocks along its rows and in blocks along its columns, read once, in common formats. A warp
-// has as many rows as a block has elements and 128 columns, a lane four of those columns: a block along
-// the rows lies in some neighbouring lanes, which share out the rows' scales; one along the columns is a
-// lane's own. Between the two, columns may go through Hadamard runs of 16 rows.
+// has as many rows as a block has elements, a lane two or four columns: a block along the rows lies in
+// some neighbouring lanes, which share out the rows' scales; one along the columns is a lane's own.
+// Between the two, columns may go through Hadamard runs of 16 rows.
 #pragma once
 
 #include "block_columns.cuh"
@@ -11,10 +11,14 @@
 namespace lowp::cuda::detail {
 
 inline constexpr int both_threads = 128;
-inline constexpr int both_columns = 4;  ///< of a lane
+inline constexpr int both_blocks =
+    5;  ///< a processor: registers for some warps that wait for memory
+/// Columns of a lane: as many as keep its values in 32 words.
+template <int Rows>
+inline constexpr int both_columns = Rows == 16 ? 4 : 2;
 
 template <carrier C, int Rows>
-using both_tile = upright<C, Rows, both_columns / values_a_word<C>>;
+using both_tile = upright<C, Rows, both_columns<Rows> / values_a_word<C>>;
 
 /// Where a lane's tile lies.
 struct both_place {
@@ -25,10 +29,11 @@ struct both_place {
 template <int Rows>
 __device__ both_place place_of_lane(const both_call& c) {
     const std::uint64_t thread = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    const std::uint32_t across = (c.columns + 32 * both_columns - 1) / (32 * both_columns);
+    constexpr std::uint32_t width = 32 * both_columns<Rows>;
+    const std::uint32_t across = (c.columns + width - 1) / width;
     const auto band = static_cast<std::uint32_t>(thread / 32 / across);
     const auto group = static_cast<std::uint32_t>(thread / 32 - std::uint64_t{band} * across);
-    const std::uint32_t column = (group * 32 + threadIdx.x % 32) * both_columns;
+    const std::uint32_t column = group * width + threadIdx.x % 32 * both_columns<Rows>;
     return {std::uint64_t{band} * Rows * c.columns + column, band * Rows, column,
             band < c.rows / Rows && column < c.columns};
 }
@@ -74,7 +79,7 @@ __device__ std::uint32_t largest_finite(const upright<C, Rows, Words>& x) {
     if (largest >= infinity_bits<float>) {
         largest = 0;
 #pragma unroll
-        for (int k = 0; k < both_columns; ++k) largest = umax(largest, x.content(k).largest);
+        for (int k = 0; k < both_columns<Rows>; ++k) largest = umax(largest, x.content(k).largest);
     }
     return largest_of(largest, 32);
 }
@@ -100,7 +105,7 @@ __global__ void __launch_bounds__(both_threads) both_maxima(const __grid_constan
 /// Scales of the row blocks of a warp's tiles: the lanes of a block work out as many of its rows' each.
 template <carrier C, int Rows>
 struct row_scales {
-    static constexpr int lanes_a_block = Rows / both_columns;
+    static constexpr int lanes_a_block = Rows / both_columns<Rows>;
     static constexpr int pairs = Rows / 2;  ///< of rows: r and r + Rows / 2
     static constexpr int own = pairs / lanes_a_block;
 
@@ -165,7 +170,7 @@ __device__ void finish_rows(const block_call<float>& c, const both_tile<Way::C, 
                             const both_place& at, std::uint32_t columns) {
     constexpr carrier C = Way::C;
     constexpr int N = values_a_word<C>;
-    constexpr int Words = both_columns / N;
+    constexpr int Words = both_columns<Rows> / N;
     const row_scales<C, Rows> scales(c, x);
     const bool is_common = __all_sync(all_lanes, scales.is_common);
     constexpr bool fits_halves = Way::always_multiplies;  // then scales are powers of two
@@ -175,7 +180,7 @@ __device__ void finish_rows(const block_call<float>& c, const both_tile<Way::C, 
             word_scales<C> s;
             s.set_all(c, scales.of(r, fits_halves));
             const std::uint64_t i = at.first + std::uint64_t{columns} * r;
-            std::uint32_t random[both_columns] = {};
+            std::uint32_t random[both_columns<Rows>] = {};
             if constexpr (is_stochastic(Way::mode)) draw(c, i, random);
             group<std::uint32_t, Words> g;
 #pragma unroll
@@ -217,11 +222,11 @@ __device__ void finish_rows(const block_call<float>& c, const both_tile<Way::C, 
 
 // ---- both -----------------------------------------------------------------------------------------
 
-template <class Way, int Rows, int Least = 1>
-__global__ void __launch_bounds__(both_threads, Least)
+template <class Way, int Rows>
+__global__ void __launch_bounds__(both_threads, both_blocks)
     quick_both(const __grid_constant__ both_call c) {
     constexpr carrier C = Way::C;
-    constexpr int Words = both_columns / values_a_word<C>;
+    constexpr int Words = both_columns<Rows> / values_a_word<C>;
     const both_place at = place_of_lane<Rows>(c);
     both_tile<C, Rows> x;
     if (at.is_there) x.load(c.by_rows.from, at.first, c.columns, Rows);
@@ -239,7 +244,8 @@ __global__ void __launch_bounds__(both_threads, Least)
 template <carrier C>
 void block_both<C>::work(const both_call& c, stream s) {
     const auto grid = [&](std::uint32_t rows) {
-        const std::uint64_t across = (c.columns + 32 * both_columns - 1) / (32 * both_columns);
+        const std::uint32_t width = 32U * (rows == 16 ? both_columns<16> : both_columns<32>);
+        const std::uint64_t across = (c.columns + width - 1) / width;
         const std::uint64_t warps = std::uint64_t{c.rows / rows} * across;
         return static_cast<unsigned>((warps * 32 + both_threads - 1) / both_threads);
     };
@@ -257,8 +263,8 @@ void block_both<C>::work(const both_call& c, stream s) {
     }
     const auto with_way = [&](auto way) {
         using Way = decltype(way);
-        if (c.size == 16) start(&quick_both<Way, 16, 4>, 16);
-        else start(&quick_both<Way, 32, 3>, 32);
+        if (c.size == 16) start(&quick_both<Way, 16>, 16);
+        else start(&quick_both<Way, 32>, 32);
     };
     constexpr auto V = block_verb::quantize;
     if (c.by_rows.way == quick_elements::chance)
