@@ -11,8 +11,8 @@
 namespace lowp::cuda::detail {
 
 inline constexpr int both_threads = 128;
-inline constexpr int both_blocks =
-    5;  ///< a processor: registers for some warps that wait for memory
+/// Blocks a processor: so few registers a thread that some warps wait for memory while others work.
+inline constexpr int both_blocks = 5;
 /// Columns of a lane: as many as keep its values in 32 words.
 template <int Rows>
 inline constexpr int both_columns = Rows == 16 ? 4 : 2;
