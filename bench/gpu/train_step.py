@@ -19,11 +19,13 @@ from typing import Any
 # isort: off
 import torch  # before lowp: PyTorch 2.11 has crashed where another pybind11 module was there first
 import lowp.torch as lt
+from lowp import _device_both
 from lowp.study.tasks._gpt import GPT, Size
 # isort: on
 
 KEEP = ("lm_head",)  # as the papers do; the embedding has no product
 VOCABULARY = 50304
+APART = ", apart"  # after a recipe's name: rows and columns quantized by a call each
 
 
 def recipes() -> dict[str, lt.Recipe | None]:
@@ -35,8 +37,18 @@ def recipes() -> dict[str, lt.Recipe | None]:
         "mxfp8, floor": lt.recipes.mxfp8(rule="floor", keep=KEEP),
         "nvfp4": nvfp4,
         "bf16": lt.recipes.bf16(keep=KEEP),
+        "mxfp4": lt.recipes.mxfp4(keep=KEEP),
         "hybrid_fp8": lt.recipes.hybrid_fp8(history=16, keep=KEEP),
     }
+
+
+def read_apart() -> None:
+    """Have matrices read once for their rows and once for their columns."""
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise NotImplementedError
+
+    _device_both.quantize_both = refuse
 
 
 class Training:
@@ -49,7 +61,9 @@ class Training:
         size = Size(args.width, args.layers, args.width // 64, 1024, args.batch, VOCABULARY)
         model = GPT(size)
         model.lm_head.weight = model.embed.weight
-        recipe = recipes()[name]
+        recipe = recipes()[name.removesuffix(APART)]
+        if name.endswith(APART):
+            read_apart()
         if recipe is not None:
             lt.convert(model, recipe)
         self.model = model.to(self.device)
