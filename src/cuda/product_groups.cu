@@ -121,7 +121,7 @@ struct grouped_step {
         for (int i = 0; i < own_side; ++i)
 #pragma unroll
             for (int j = 0; j < own_side; ++j)
-                cut[i][j].begin(largest[i][j] - c.unit.fraction_bits);
+                cut[i][j].begin(min(largest[i][j], special_exponent) - c.unit.fraction_bits);
     }
 
     __device__ void add_group(const unit_call& c, const own_place& own, std::uint32_t g,

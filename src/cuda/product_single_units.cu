@@ -31,7 +31,8 @@ struct single_step {
 
     __device__ static double power(double x, int emin) {
         const int e = exponent_of(x, emin);
-        return e == zero_exponent ? 0 : __hiloint2double((e + 1023) << 20, 0);
+        if (e == zero_exponent || e == infinite_exponent) return e == zero_exponent ? 0 : 1;
+        return __hiloint2double((e + 1023) << 20, 0);
     }
     __device__ void load_factor(const unit_call& c, const factor& f, std::uint32_t step,
                                 double* values, double* powers, double* scales) const {

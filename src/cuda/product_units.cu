@@ -57,7 +57,8 @@ struct plain_step {
                     const std::uint64_t k = k_of(2 * pair + h);
                     if (f.scales.values != nullptr && f.has(c.product, line, k)) {
                         const double scale = f.scale(line, k);
-                        e = max(e + exponent_of(scale, f.scales.emin), zero_exponent);
+                        e += exponent_of(scale, f.scales.emin);
+                        e = min(max(e, zero_exponent), infinite_exponent);
                         x *= scale;
                     }
                     values[(2 * pair + h) * stride + line] = x;
@@ -74,10 +75,10 @@ struct plain_step {
         load_factor(c, factor_b(c, at), first, steps, b, b_exponents);
     }
 
-    /// Exponents of q of all sums.
+    /// f(i, j, the exponent of the largest term) for all sums.
+    template <class F>
     __device__ void find_exponents(const unit_call& c, const own_place& own, std::uint32_t pair,
-                                   const double (&sums)[own_side][own_side],
-                                   cut_sum<C> (&cut)[own_side][own_side]) const {
+                                   const double (&sums)[own_side][own_side], const F& f) const {
         const auto lowest = static_cast<std::uint32_t>(c.lowest_exponent) & 0xFFFF;
         unsigned largest[own_side][own_side];
 #pragma unroll
@@ -109,29 +110,35 @@ struct plain_step {
                 const auto e = static_cast<int>(largest[i][j]);
                 const int of_products =
                     max(e >> 16, static_cast<int>(static_cast<std::int16_t>(e)));
-                cut[i][j].begin(max(of_products, exponent_of_sum(sums[i][j])) -
-                                c.unit.fraction_bits);
+                f(i, j, max(of_products, exponent_of_sum(sums[i][j])));
             }
+    }
+
+    /// The thread's numbers of a place.
+    __device__ static void own_numbers(const double* from, int own, double (&x)[own_side]) {
+        const auto* const at = reinterpret_cast<const double2*>(from + 2 * own);
+        const double2 first = at[0];
+        const double2 second = at[half / 2];
+        x[0] = first.x;
+        x[1] = first.y;
+        x[2] = second.x;
+        x[3] = second.y;
     }
 
     __device__ void run(const unit_call& c, const own_place& own, std::uint32_t s,
                         double (&sums)[own_side][own_side]) const {
         cut_sum<C> cut[own_side][own_side];
-        find_exponents(c, own, s * c.places / 2, sums, cut);
-#pragma unroll
-        for (int i = 0; i < own_side; ++i)
-#pragma unroll
-            for (int j = 0; j < own_side; ++j) cut[i][j].add(sums[i][j], 1.0);
+        find_exponents(c, own, s * c.places / 2, sums, [&](int i, int j, int e) {
+            cut[i][j].begin(min(e, special_exponent) - c.unit.fraction_bits);
+            cut[i][j].add(sums[i][j], 1.0);
+        });
         const std::uint32_t end = (s + 1) * c.places;
 #pragma unroll 2
         for (std::uint32_t place = s * c.places; place < end; ++place) {
-            const auto* const x =
-                reinterpret_cast<const double2*>(a + place * stride + 2 * own.row);
-            const auto* const y =
-                reinterpret_cast<const double2*>(b + place * stride + 2 * own.column);
-            const double2 x0 = x[0], x1 = x[half / 2], y0 = y[0], y1 = y[half / 2];
-            const double rows[own_side] = {x0.x, x0.y, x1.x, x1.y};
-            const double columns[own_side] = {y0.x, y0.y, y1.x, y1.y};
+            double rows[own_side];
+            double columns[own_side];
+            own_numbers(a + place * stride, own.row, rows);
+            own_numbers(b + place * stride, own.column, columns);
 #pragma unroll
             for (int i = 0; i < own_side; ++i)
 #pragma unroll
@@ -144,6 +151,131 @@ struct plain_step {
     }
 };
 
+/// The same where a step's sum fits 32 bits: fma(|a|, |b|, 2^52 q) toward zero has the multiple of q as its
+/// lower half. Magnitudes of negative products are added as their complements, one too few each: so many
+/// that the signs of both lines differ in. Infinities and NaN go the other way.
+struct integer_step : plain_step<cut::toward_zero> {
+    using base = plain_step<cut::toward_zero>;
+    int *a_signs, *b_signs;                  ///< [place][line]: 0, or all bits of a negative number
+    std::uint32_t *a_negative, *b_negative;  ///< [step][line]: which places are
+
+    __device__ integer_step(const unit_call& c, double2* memory) : base(c, memory) {
+        const std::uint32_t places = c.stage_steps * c.places;
+        a_signs = reinterpret_cast<int*>(b_exponents + places / 2 * stride);
+        b_signs = a_signs + places * stride;
+        a_negative = reinterpret_cast<std::uint32_t*>(b_signs + places * stride);
+        b_negative = a_negative + c.stage_steps * stride;
+    }
+    static std::size_t bytes(const unit_call& c) {
+        return base::bytes(c) +
+               std::size_t{c.stage_steps} * (c.places + 1) * stride * 2 * sizeof(int);
+    }
+    /// Whether steps fit: terms, each below 2^(fraction_bits + 2), in 31 bits.
+    static bool takes(const unit_call& c) {
+        return c.places <= 32 && c.unit.fraction_bits <= 29 &&
+               (std::uint64_t{c.terms} << (c.unit.fraction_bits + 2)) <= std::uint64_t{1} << 31;
+    }
+
+    __device__ void load(const unit_call& c, const tile_at& at, std::uint32_t first,
+                         std::uint32_t steps) const {
+        base::load(c, at, first, steps);
+        __syncthreads();
+        const std::uint32_t all = 2 * steps * tile_side;
+        for (std::uint32_t t = threadIdx.x; t < all; t += block_threads) {
+            const bool is_a = t < all / 2;
+            const std::uint32_t line = t % tile_side;
+            const std::uint32_t s = t / tile_side - (is_a ? 0 : steps);
+            std::uint32_t negative = 0;
+            for (std::uint32_t i = 0; i < c.places; ++i) {
+                const std::uint32_t at_place = (s * c.places + i) * stride + line;
+                const int sign = __double2hiint((is_a ? a : b)[at_place]) >> 31;
+                (is_a ? a_signs : b_signs)[at_place] = sign;
+                negative |= static_cast<std::uint32_t>(sign & 1) << i;
+            }
+            (is_a ? a_negative : b_negative)[s * stride + line] = negative;
+        }
+    }
+
+    /// Terms that are not finite, or far out. Without `this`: what others see of it has to be in memory.
+    static __device__ __noinline__ void run_slowly(const unit_call& c, base step, own_place own,
+                                                   std::uint32_t s,
+                                                   double (&sums)[own_side][own_side]) {
+        step.run(c, own, s, sums);
+    }
+
+    template <class V>
+    __device__ static void own_words(const V* from, int own, V (&x)[own_side]) {
+        using two = group<V, 2>;
+        const two first = *reinterpret_cast<const two*>(from + 2 * own);
+        const two second = *reinterpret_cast<const two*>(from + 2 * own + half);
+        x[0] = first.at[0];
+        x[1] = first.at[1];
+        x[2] = second.at[0];
+        x[3] = second.at[1];
+    }
+
+    __device__ void run(const unit_call& c, const own_place& own, std::uint32_t s,
+                        double (&sums)[own_side][own_side]) const {
+        double from[own_side][own_side];   // 2^52 q
+        float so_far[own_side][own_side];  // half the registers: results are float32's
+        bool is_common = true;
+        find_exponents(c, own, s * c.places / 2, sums, [&](int i, int j, int e) {
+            so_far[i][j] = static_cast<float>(sums[i][j]);
+            is_common = is_common && e < special_exponent && so_far[i][j] == sums[i][j];
+            from[i][j] = __hiloint2double((e - c.unit.fraction_bits + 52 + 1023) << 20, 0);
+        });
+        if (!is_common) {
+            double copies[own_side][own_side];
+#pragma unroll
+            for (int i = 0; i < own_side; ++i)
+#pragma unroll
+                for (int j = 0; j < own_side; ++j) copies[i][j] = sums[i][j];
+            run_slowly(c, *this, own, s, copies);
+#pragma unroll
+            for (int i = 0; i < own_side; ++i)
+#pragma unroll
+                for (int j = 0; j < own_side; ++j) sums[i][j] = copies[i][j];
+            return;
+        }
+        int integers[own_side][own_side] = {};
+        const std::uint32_t end = (s + 1) * c.places;
+#pragma unroll 1
+        for (std::uint32_t place = s * c.places; place < end; ++place) {
+            double rows[own_side];
+            double columns[own_side];
+            int of_rows[own_side];
+            int of_columns[own_side];
+            own_numbers(a + place * stride, own.row, rows);
+            own_numbers(b + place * stride, own.column, columns);
+            own_words(a_signs + place * stride, own.row, of_rows);
+            own_words(b_signs + place * stride, own.column, of_columns);
+#pragma unroll
+            for (int i = 0; i < own_side; ++i)
+#pragma unroll
+                for (int j = 0; j < own_side; ++j) {
+                    const int size =
+                        __double2loint(__fma_rz(fabs(rows[i]), fabs(columns[j]), from[i][j]));
+                    integers[i][j] += size ^ of_rows[i] ^ of_columns[j];
+                }
+        }
+        std::uint32_t rows[own_side];
+        std::uint32_t columns[own_side];
+        own_words(a_negative + s * stride, own.row, rows);
+        own_words(b_negative + s * stride, own.column, columns);
+#pragma unroll
+        for (int i = 0; i < own_side; ++i)
+#pragma unroll
+            for (int j = 0; j < own_side; ++j) {
+                const int anchor = __double2hiint(from[i][j]);
+                cut_sum<cut::toward_zero> of_c{0, anchor};
+                of_c.add(so_far[i][j], 1.0);
+                const int integer = integers[i][j] + __popc(rows[i] ^ columns[j]);
+                const double q = __hiloint2double(anchor - (52 << 20), 0);
+                sums[i][j] = result_of(c, __fma_rn(static_cast<double>(integer), q, of_c.sum));
+            }
+    }
+};
+
 }  // namespace
 
 void unit_sums(const unit_call& c, stream s) {
@@ -153,6 +285,7 @@ void unit_sums(const unit_call& c, stream s) {
             return launch_any_unit<plain_step<cut::nearest_ties_to_even>>(c, s);
         case cut::toward_zero: break;
     }
+    if (integer_step::takes(c)) return launch_unit<integer_step>(c, s);
     launch_unit<plain_step<cut::toward_zero>>(c, s);
 }
 

@@ -27,11 +27,17 @@ __device__ inline std::uint64_t k_at(const unit_call& c, std::uint32_t step, std
     return at < chunk ? turn * chunk + at : none;
 }
 
+/// What infinities and NaN count with, which need none: above all sums of numbers' exponents, also in a
+/// sum with a zero's, and two of them in 16 bits.
+inline constexpr int infinite_exponent = 12288;
+/// Exponents from here on are not those of two finite numbers that float32 holds, scaled or not.
+inline constexpr int special_exponent = 900;
+
 /// The exponent that x counts with: its own, but emin at least.
 __device__ inline int exponent_of(double x, int emin) {
     const int field = __double2hiint(x) >> 20 & 0x7FF;
     if (x == 0) return zero_exponent;
-    if (field == 0x7FF) return 0;  // of infinity and NaN, which need none
+    if (field == 0x7FF) return infinite_exponent;
     return max(field - 1023, emin);
 }
 
