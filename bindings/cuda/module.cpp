@@ -44,11 +44,11 @@ cuda::block_options block_options_of(const place& p, pointer workspace, std::siz
 }
 
 std::size_t workspace_size(const std::string& dtype, const std::string& f, const lengths& shape,
-                           int axis) {
+                           int axis, std::size_t hadamard_size) {
     const block_format& block = block_format_of(f);
     const auto l = layout_of(block.shape, shape, axis);
     const packing how = block.element_bits() <= 8 ? packing::dense : packing::loose;
-    return cuda::workspace_size(carrier_of(dtype), block, l, how);
+    return cuda::workspace_size(carrier_of(dtype), block, l, how, hadamard_size);
 }
 
 void quantize_blocks(pointer x, pointer out, const lengths& shape, int axis,
@@ -105,7 +105,8 @@ PYBIND11_MODULE(_cuda, m) {
     m.def("quantize", &python::quantize_array);
     m.def("encode", &python::encode_array);
     m.def("decode", &python::decode_array);
-    m.def("workspace_size", &python::workspace_size);
+    m.def("workspace_size", &python::workspace_size, py::arg("dtype"), py::arg("block_format"),
+          py::arg("shape"), py::arg("axis"), py::arg("hadamard_size") = 0);
     m.def("quantize_blocks", &python::quantize_blocks);
     m.def("encode_blocks", &python::encode_blocks);
     m.def("decode_blocks", &python::decode_blocks);

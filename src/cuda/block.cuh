@@ -11,8 +11,8 @@
 namespace lowp::cuda::detail {
 
 template <class T>
-any_elements elements_of(const block_call<T>& c) {
-    return c.book == nullptr ? any_elements{} : any_elements{*c.book};
+any_elements<T> elements_of(const block_call<T>& c) {
+    return {c.element, c.scale, c.book == nullptr ? codebook{} : *c.book};
 }
 
 /// The tensor's largest magnitude by the kernels that transform on the way, or move whole strips.
@@ -55,7 +55,12 @@ void find_line_maxima(const block_call<worker_t<C>>& c, stream s) {
 
 template <carrier C>
 void block_kernels<C>::find_outer(const block_call<T>& c, stream s) {
-    if (c.outer_given == nullptr && !(c.outer_fixed > 0)) find_line_maxima<C>(c, s);
+    if (c.follows_maximum()) find_line_maxima<C>(c, s);
+    scale_outer(c, s);
+}
+
+template <carrier C>
+void block_kernels<C>::scale_outer(const block_call<T>& c, stream s) {
     launch(&outer_scales<T>, blocks_for(c.line_count), s, c);
 }
 
@@ -121,11 +126,11 @@ bool work_quickly(const block_call<worker_t<C>>& c, stream s) {
             with_quick_way<C, V>(c, [&](auto way) {
                 if constexpr (V == block_verb::encode && is_stochastic(decltype(way)::mode)) return;
                 else if (l.block_rows == 16)
-                    launch(&quick_columns<V, decltype(way), 16, W>, blocks_for(tasks), s, c, tasks,
-                           across);
+                    launch(&quick_columns<V, decltype(way), 16, W>, blocks_for(tasks), s, c, c,
+                           tasks, across);
                 else
-                    launch(&quick_columns<V, decltype(way), 32, W>, blocks_for(tasks), s, c, tasks,
-                           across);
+                    launch(&quick_columns<V, decltype(way), 32, W>, blocks_for(tasks), s, c, c,
+                           tasks, across);
             });
             return true;
         }
@@ -133,7 +138,7 @@ bool work_quickly(const block_call<worker_t<C>>& c, stream s) {
         const std::uint64_t groups = c.layout.size() / 8;
         const auto log2_lanes = static_cast<unsigned>(std::countr_zero(c.layout.block_columns / 8));
         with_quick_way<C, V>(c, [&](auto way) {
-            launch(&quick_lines<V, decltype(way)>, blocks_for(groups / strips), s, c, groups,
+            launch(&quick_lines<V, decltype(way)>, blocks_for(groups / strips), s, c, c, groups,
                    log2_lanes);
         });
         return true;

@@ -93,6 +93,11 @@ struct block_call {
     std::uint8_t* scale_codes = nullptr;
     int scale_bytes = 1;
     double* outer_codes = nullptr;
+
+    /// Whether outer scales follow from the values.
+    [[nodiscard]] bool follows_maximum() const {
+        return line_count > 0 && outer_given == nullptr && !(outer_fixed > 0);
+    }
 };
 
 /// Kernels of blocks of a carrier. Each .cu file defines some.
@@ -101,6 +106,8 @@ struct block_kernels {
     using T = worker_t<C>;
     /// The outer scales of all lines, from the data where nobody gives them.
     static void find_outer(const block_call<T>& c, stream s);
+    /// The same where block_call::lines have the maxima, or need none.
+    static void scale_outer(const block_call<T>& c, stream s);
     /// block_call::known, and codes of scales where they are wanted. c: its elements round to nearest even.
     static void find_scales(const block_call<T>& c, stream s);
     static void decode(const block_call<T>& c, stream s);

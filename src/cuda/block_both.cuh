@@ -52,7 +52,7 @@ __device__ void turn_columns(const turn_plan& t, std::uint32_t signs, upright<C,
 #pragma unroll
             for (int r = 0; r < 16; ++r)
                 v[k][r] = value_of<C>(x.w[r][j], k) ^ (signs >> r & 1) << 31;
-            butterflies<float>(v[k], 16);
+            turn_in_thread(v[k], 16);
         }
         const auto norm = __float_as_uint(t.norm);
 #pragma unroll
@@ -86,13 +86,14 @@ __device__ std::uint32_t largest_finite(const upright<C, Rows, Words>& x) {
 
 template <carrier C>
 __global__ void __launch_bounds__(both_threads) both_maxima(const __grid_constant__ both_call c) {
+    const column_turn<C, 16> turn(c.by_columns.turn);
     const both_place at = place_of_lane<16>(c);
     both_tile<C, 16> x;
     if (at.is_there) x.load(c.by_rows.from, at.first, c.columns, 16);
     const auto of_rows = largest_finite(x);
     auto of_columns = of_rows;
     if (c.by_columns.turn.log2_size > 0) {
-        turn_columns(c.by_columns.turn, signs_at(c.by_columns.turn, 0, 16), x);
+        turn_columns(c.by_columns.turn, turn.signs, x);
         of_columns = largest_finite(x);
     }
     if (threadIdx.x % 32 != 0) return;
@@ -112,7 +113,8 @@ struct row_scales {
     quick_scale scales[2 * own];
     bool is_common = true;
 
-    __device__ row_scales(const block_call<float>& c, const both_tile<C, Rows>& x) {
+    __device__ row_scales(const block_call<float>& c, const block_call<float>& slow,
+                          const both_tile<C, Rows>& x) {
         std::uint32_t m[pairs];
 #pragma unroll
         for (int i = 0; i < pairs; ++i)
@@ -131,8 +133,8 @@ struct row_scales {
         }
 #pragma unroll
         for (int k = 0; k < own; ++k) {
-            set(c, k, m[k] & 0xFFFFU);
-            set(c, k + own, m[k] >> 16);
+            set(c, slow, k, m[k] & 0xFFFFU);
+            set(c, slow, k + own, m[k] >> 16);
         }
     }
     /// Row r's, from the lane that worked it out. fits_halves: bfloat16 holds both numbers.
@@ -156,22 +158,24 @@ private:
         return largest_in<C>(m);
     }
     /// largest: in memory's form. NaN and infinity are alike: either makes the block NaN.
-    __device__ void set(const block_call<float>& c, int k, std::uint32_t largest) {
+    __device__ void set(const block_call<float>& c, const block_call<float>& slow, int k,
+                        std::uint32_t largest) {
         block_content<float> content{.largest = widened<C>(largest)};
         content.has_nan = content.largest >= infinity_bits<float>;
-        const auto found = quick_block_of<block_verb::quantize>(c, 0, content);
+        const auto found = block_scale_of<block_verb::quantize>(c, slow, 0, content);
         is_common = is_common && is_quick(c, content.largest, found.scale);
         scales[k] = found.scale;
     }
 };
 
 template <class Way, int Rows>
-__device__ void finish_rows(const block_call<float>& c, const both_tile<Way::C, Rows>& x,
-                            const both_place& at, std::uint32_t columns) {
+__device__ void finish_rows(const block_call<float>& c, const block_call<float>& slow,
+                            const both_tile<Way::C, Rows>& x, const both_place& at,
+                            std::uint32_t columns) {
     constexpr carrier C = Way::C;
     constexpr int N = values_a_word<C>;
     constexpr int Words = both_columns<Rows> / N;
-    const row_scales<C, Rows> scales(c, x);
+    const row_scales<C, Rows> scales(c, slow, x);
     const bool is_common = __all_sync(all_lanes, scales.is_common);
     constexpr bool fits_halves = Way::always_multiplies;  // then scales are powers of two
     const auto all = [&](const auto& apply) {
@@ -196,7 +200,7 @@ __device__ void finish_rows(const block_call<float>& c, const both_tile<Way::C, 
         }
     };
     const auto carefully = [&](const auto& s, std::uint32_t w, const auto& random) {
-        return apply_carefully<C, block_verb::quantize, Way::mode>(c, s, w, random[0],
+        return apply_carefully<C, block_verb::quantize, Way::mode>(slow, s, w, random[0],
                                                                    random[N - 1]);
     };
     const auto multiplied = [&](const auto& s, std::uint32_t w, const auto& random) {
@@ -224,21 +228,22 @@ __device__ void finish_rows(const block_call<float>& c, const both_tile<Way::C, 
 
 template <class Way, int Rows>
 __global__ void __launch_bounds__(both_threads, both_blocks)
-    quick_both(const __grid_constant__ both_call c) {
+    quick_both(const __grid_constant__ both_call c, const __grid_constant__ both_call slow) {
     constexpr carrier C = Way::C;
     constexpr int Words = both_columns<Rows> / values_a_word<C>;
+    const column_turn<C, 16> turn(c.by_columns.turn);
     const both_place at = place_of_lane<Rows>(c);
     both_tile<C, Rows> x;
     if (at.is_there) x.load(c.by_rows.from, at.first, c.columns, Rows);
-    finish_rows<Way, Rows>(c.by_rows, x, at, c.columns);
+    finish_rows<Way, Rows>(c.by_rows, slow.by_rows, x, at, c.columns);
     if (!at.is_there) return;
     if constexpr (Rows == 16)
-        if (c.by_columns.turn.log2_size > 0)
-            turn_columns(c.by_columns.turn, signs_at(c.by_columns.turn, 0, 16), x);
+        if (c.by_columns.turn.log2_size > 0) turn_columns(c.by_columns.turn, turn.signs, x);
     word_scales<C> s[Words];
-    const bool is_common = scales_of_columns<block_verb::quantize>(c.by_columns, x, 0, s);
-    finish_columns<block_verb::quantize, Way>(c.by_columns, x, s, is_common, at.first, c.columns,
-                                              Rows);
+    const bool is_common =
+        scales_of_columns<block_verb::quantize>(c.by_columns, slow.by_columns, x, 0, s);
+    finish_columns<block_verb::quantize, Way>(c.by_columns, slow.by_columns, x, s, is_common,
+                                              at.first, c.columns, Rows);
 }
 
 template <carrier C>
@@ -249,22 +254,22 @@ void block_both<C>::work(const both_call& c, stream s) {
         const std::uint64_t warps = std::uint64_t{c.rows / rows} * across;
         return static_cast<unsigned>((warps * 32 + both_threads - 1) / both_threads);
     };
-    const auto start = [&](auto* kernel, std::uint32_t rows) {
-        kernel<<<grid(rows), both_threads, 0, s>>>(c);
+    const auto start = [&](auto* kernel, std::uint32_t rows, const auto&... calls) {
+        kernel<<<grid(rows), both_threads, 0, s>>>(calls...);
         check(cudaGetLastError(), "a kernel did not start");
     };
     if (c.by_rows.line_count + c.by_columns.line_count > 0) {
         for (const auto* way : {&c.by_rows, &c.by_columns})
             if (way->line_count > 0)
                 check(cudaMemsetAsync(way->lines, 0, sizeof(*way->lines), s), "the workspace");
-        start(&both_maxima<C>, 16);
+        start(&both_maxima<C>, 16, c);
         for (const auto* way : {&c.by_rows, &c.by_columns})
             if (way->line_count > 0) launch(&outer_scales<float>, 1, s, *way);
     }
     const auto with_way = [&](auto way) {
         using Way = decltype(way);
-        if (c.size == 16) start(&quick_both<Way, 16>, 16);
-        else start(&quick_both<Way, 32>, 32);
+        if (c.size == 16) start(&quick_both<Way, 16>, 16, c, c);
+        else start(&quick_both<Way, 32>, 32, c, c);
     };
     constexpr auto V = block_verb::quantize;
     if (c.by_rows.way == quick_elements::chance)

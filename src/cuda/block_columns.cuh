@@ -40,8 +40,9 @@ struct upright {
 
 /// Scales of the columns of a thread; whether the quick ways are exact for all of them.
 template <block_verb V, carrier C, int Rows, int Words>
-__device__ bool scales_of_columns(const block_call<float>& c, const upright<C, Rows, Words>& x,
-                                  std::uint64_t block, word_scales<C> (&s)[Words]) {
+__device__ bool scales_of_columns(const block_call<float>& c, const block_call<float>& slow,
+                                  const upright<C, Rows, Words>& x, std::uint64_t block,
+                                  word_scales<C> (&s)[Words]) {
     constexpr int N = values_a_word<C>;
     bool is_common = true;
 #pragma unroll
@@ -54,7 +55,7 @@ __device__ bool scales_of_columns(const block_call<float>& c, const upright<C, R
             const auto largest = value_of<C>(m, k);
             block_content<float> content{.largest = largest};
             if (largest >= infinity_bits<float>) content = x.content(j * N + k);
-            const auto found = quick_block_called<V>(c, block + j * N + k, content);
+            const auto found = block_scale_of<V>(c, slow, block + j * N + k, content);
             if (V == block_verb::encode) store_scale_code(c, block + j * N + k, found.code);
             is_common = is_common && is_quick(c, largest, found.scale);
             s[j].set(k, c, found.scale);
@@ -71,7 +72,8 @@ __device__ void draw(const block_call<float>& c, std::uint64_t i, std::uint32_t 
 }
 
 template <block_verb V, class Way, int Rows, int Words>
-__device__ void finish_columns(const block_call<float>& c, const upright<Way::C, Rows, Words>& x,
+__device__ void finish_columns(const block_call<float>& c, const block_call<float>& slow,
+                               const upright<Way::C, Rows, Words>& x,
                                const word_scales<Way::C> (&s)[Words], bool is_common,
                                std::uint64_t first, std::uint64_t stride, std::uint32_t rows) {
     constexpr carrier C = Way::C;
@@ -103,7 +105,7 @@ __device__ void finish_columns(const block_call<float>& c, const upright<Way::C,
         }
     };
     const auto carefully = [&](const auto& of, std::uint32_t w, const auto& random) {
-        return apply_carefully<C, V, Way::mode>(c, of, w, random[0], random[N - 1]);
+        return apply_carefully<C, V, Way::mode>(slow, of, w, random[0], random[N - 1]);
     };
     const auto multiplied = [&](const auto& of, std::uint32_t w, const auto& random) {
         return Way::template apply<scaling::multiply>(c, of, w, random);
@@ -166,7 +168,8 @@ __global__ void __launch_bounds__(block_threads)
 /// tasks: of `across` threads' columns and a band of Rows rows each.
 template <block_verb V, class Way, int Rows, int Words>
 __global__ void __launch_bounds__(block_threads)
-    quick_columns(const __grid_constant__ block_call<float> c, std::uint64_t tasks,
+    quick_columns(const __grid_constant__ block_call<float> c,
+                  const __grid_constant__ block_call<float> slow, std::uint64_t tasks,
                   std::uint32_t across) {
     constexpr carrier C = Way::C;
     using tile = upright<C, Rows, Words>;
@@ -187,8 +190,8 @@ __global__ void __launch_bounds__(block_threads)
         x.load(c.from, first, l.columns, rows);
         if (c.turn.log2_size > 0) turn.down(x.w);
         word_scales<C> s[Words];
-        const bool is_common = scales_of_columns<V>(c, x, band * l.columns + column, s);
-        finish_columns<V, Way>(c, x, s, is_common, first, l.columns, rows);
+        const bool is_common = scales_of_columns<V>(c, slow, x, band * l.columns + column, s);
+        finish_columns<V, Way>(c, slow, x, s, is_common, first, l.columns, rows);
     }
 }
 

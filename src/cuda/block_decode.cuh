@@ -111,7 +111,7 @@ __global__ void __launch_bounds__(block_threads)
 template <carrier C, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     decode_blocks(const __grid_constant__ block_call<T> c,
-                  const __grid_constant__ any_elements elements, std::uint64_t n) {
+                  const __grid_constant__ any_elements<T> elements, std::uint64_t n) {
     const codebook* const book = elements.book.empty() ? nullptr : &elements.book;
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     for (std::uint64_t i = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < n;

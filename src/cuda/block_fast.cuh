@@ -79,8 +79,9 @@ __global__ void __launch_bounds__(block_threads)
 
 /// Converts and stores a strip.
 template <block_verb V, class Way>
-__device__ void finish_strip(const block_call<float>& c, strip<Way::C> x, const quick_scale& scale,
-                             bool is_common, std::uint64_t group) {
+__device__ void finish_strip(const block_call<float>& c, const block_call<float>& slow,
+                             strip<Way::C> x, const quick_scale& scale, bool is_common,
+                             std::uint64_t group) {
     constexpr carrier C = Way::C;
     constexpr int N = values_a_word<C>;
     word_scales<C> s;
@@ -102,7 +103,7 @@ __device__ void finish_strip(const block_call<float>& c, strip<Way::C> x, const 
     if (!is_common) {
 #pragma unroll
         for (int j = 0; j < strip<C>::words; ++j)
-            x.w[j] = apply_carefully<C, V, Way::mode>(c, s, x.w[j], random[j * N],
+            x.w[j] = apply_carefully<C, V, Way::mode>(slow, s, x.w[j], random[j * N],
                                                       random[j * N + N - 1]);
     } else if (Way::always_multiplies || c.before == scaling::multiply) {
         all.template operator()<scaling::multiply>();
@@ -116,7 +117,8 @@ __device__ void finish_strip(const block_call<float>& c, strip<Way::C> x, const 
 /// log2_lanes: of a block's strips, at least 1.
 template <block_verb V, class Way>
 __global__ void __launch_bounds__(block_threads)
-    quick_lines(const __grid_constant__ block_call<float> c, std::uint64_t groups,
+    quick_lines(const __grid_constant__ block_call<float> c,
+                const __grid_constant__ block_call<float> slow, std::uint64_t groups,
                 unsigned log2_lanes) {
     constexpr carrier C = Way::C;
     const unsigned lanes_a_block = 1U << log2_lanes;
@@ -155,7 +157,7 @@ __global__ void __launch_bounds__(block_threads)
         }
         const std::uint64_t mine = first + own * 32;
         const bool is_there = mine < groups;
-        const auto block = quick_block_of<V>(c, is_there ? mine >> log2_lanes : 0, content);
+        const auto block = block_scale_of<V>(c, slow, is_there ? mine >> log2_lanes : 0, content);
         if (V == block_verb::encode && is_there && (lane & (lanes_a_block - 1)) < strips)
             store_scale_code(c, mine >> log2_lanes, block.code);
         is_common = is_common && !__any_sync(all_lanes, !is_quick(c, content.largest, block.scale));
@@ -163,9 +165,13 @@ __global__ void __launch_bounds__(block_threads)
                                 __shfl_xor_sync(all_lanes, block.scale.factor, 1)};
 #pragma unroll
         for (int u = 0; u < strips; ++u)
-            if (first + u * 32 < groups)
-                finish_strip<V, Way>(c, x[u], own == u ? block.scale : other, is_common,
-                                     first + u * 32);
+            if (first + u * 32 < groups) {
+                const bool is_own = own == u;
+                finish_strip<V, Way>(c, slow, x[u],
+                                     {is_own ? block.scale.total : other.total,
+                                      is_own ? block.scale.factor : other.factor},
+                                     is_common, first + u * 32);
+            }
     }
 }
 

@@ -37,7 +37,7 @@ __device__ void merge(block_content<T>& content, unsigned lanes) {
 template <carrier C, block_verb V, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     block_lines(const __grid_constant__ block_call<T> c,
-                const __grid_constant__ any_elements elements, std::uint64_t groups,
+                const __grid_constant__ any_elements<T> elements, std::uint64_t groups,
                 unsigned log2_lanes) {
     using word = word_of<T>;
     constexpr int N = small_step;
@@ -63,9 +63,9 @@ __global__ void __launch_bounds__(block_threads)
         }
         if (!is_there) continue;
         const std::uint64_t block = g >> log2_lanes;
-        const auto s = scale_of(c, block, content);
+        const auto s = scale_of(c, elements.scale, block, content);
         if (V == block_verb::encode && (lane & (lanes_a_block - 1)) == 0)
-            store_scale(c, block, s.ideal);
+            store_scale(c, elements.scale, block, s.ideal);
         convert_elements<V>(c, elements, s, g * N, v);
         store_elements<C, V>(c, g * N, v);
     }
@@ -138,7 +138,7 @@ __device__ void gather(const block_call<T>& c, const block_place& p, std::uint32
     });
 }
 template <carrier C, block_verb V, class T>
-__device__ void convert_part(const block_call<T>& c, const any_elements& elements,
+__device__ void convert_part(const block_call<T>& c, const any_elements<T>& elements,
                              const block_scale<T>& s, const block_place& p, std::uint32_t begin,
                              std::uint32_t end, unsigned lane, unsigned count, bool moves_groups) {
     for_elements<C>(c.layout, p, begin, end, lane, count, moves_groups,
@@ -155,7 +155,7 @@ __device__ void convert_part(const block_call<T>& c, const any_elements& element
 template <carrier C, block_verb V, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     block_teams(const __grid_constant__ block_call<T> c,
-                const __grid_constant__ any_elements elements, std::uint64_t blocks,
+                const __grid_constant__ any_elements<T> elements, std::uint64_t blocks,
                 unsigned lanes_a_block, bool moves_groups) {
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     const unsigned lane = threadIdx.x % 32;
@@ -170,8 +170,8 @@ __global__ void __launch_bounds__(block_threads)
         gather<C>(c, p, 0, size, own, lanes_a_block, moves_groups, content);
         merge(content, lanes_a_block);
         if (!is_there) continue;
-        const auto s = scale_of(c, block, content);
-        if (V == block_verb::encode && own == 0) store_scale(c, block, s.ideal);
+        const auto s = scale_of(c, elements.scale, block, content);
+        if (V == block_verb::encode && own == 0) store_scale(c, elements.scale, block, s.ideal);
         convert_part<C, V>(c, elements, s, p, 0, size, own, lanes_a_block, moves_groups);
     }
 }
@@ -222,19 +222,19 @@ __global__ void __launch_bounds__(block_threads)
     for (std::uint64_t b = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; b < blocks;
          b += threads) {
         huge_block<T>& all = c.blocks[b];
-        const auto s = scale_of(c, b,
+        const auto s = scale_of(c, c.scale, b,
                                 block_content<T>{static_cast<word_of<T>>(all.largest),
                                                  all.has_nan != 0, all.has_inf != 0});
         all.total = s.total;
         all.factor = s.factor;
-        if (V == block_verb::encode) store_scale(c, b, s.ideal);
+        if (V == block_verb::encode) store_scale(c, c.scale, b, s.ideal);
     }
 }
 
 template <carrier C, block_verb V, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     huge_elements(const __grid_constant__ block_call<T> c,
-                  const __grid_constant__ any_elements elements, std::uint64_t tasks,
+                  const __grid_constant__ any_elements<T> elements, std::uint64_t tasks,
                   std::uint64_t pieces, bool moves_groups) {
     for (std::uint64_t task = blockIdx.x; task < tasks; task += gridDim.x) {
         const std::uint64_t block = task / pieces;

@@ -51,16 +51,18 @@ __device__ __noinline__ element_words<T, N> converted(const lowp::detail::plan<T
     return e;
 }
 
-/// Elements of any format, or of a codebook.
+/// Elements of any format, or of a codebook. Plans that functions which are not inlined read are here, an
+/// argument of kernels apart: what has its address taken is read like memory, slowly.
+template <class T>
 struct any_elements {
+    lowp::detail::plan<T> element, scale;
     codebook book;
 
-    template <class T>
     [[nodiscard]] __device__ static bool takes_random(const block_call<T>& c) {
         return is_stochastic(c.element.rounding);
     }
 
-    template <block_verb V, int N, class T>
+    template <block_verb V, int N>
     __device__ void convert(const block_call<T>& c, const std::uint32_t (&random)[N],
                             word_of<T> (&v)[N]) const {
         if (!book.empty()) return of_book_each<V>(c, random, v);
@@ -70,18 +72,18 @@ struct any_elements {
             e.v[j] = v[j];
             e.random[j] = random[j];
         }
-        e = converted<V, N>(c.element, e);
+        e = converted<V, N>(element, e);
 #pragma unroll
         for (int j = 0; j < N; ++j) v[j] = e.v[j];
     }
-    template <block_verb V, int N, class T>
+    template <block_verb V, int N>
     __device__ void of_book_each(const block_call<T>& c, const std::uint32_t (&random)[N],
                                  word_of<T> (&v)[N]) const {
         for (int j = 0; j < N; ++j) v[j] = of_book<V>(c, random[j], v[j]);
     }
 
 private:
-    template <block_verb V, class T>
+    template <block_verb V>
     __device__ word_of<T> of_book(const block_call<T>& c, std::uint32_t random,
                                   word_of<T> bits) const {
         const bool is_nan = is_nan_word<T>(bits);
@@ -233,29 +235,31 @@ __device__ word_of<T> ideal_of(const block_call<T>& c, std::uint64_t block, T st
 
 /// The scale that an ideal one rounds to, and what elements are scaled by.
 template <class T>
-__device__ block_scale<T> rounded_scale(const block_call<T>& c, std::uint64_t block,
-                                        word_of<T> ideal,
+__device__ block_scale<T> rounded_scale(const block_call<T>& c, const lowp::detail::plan<T>& plan,
+                                        std::uint64_t block, word_of<T> ideal,
                                         const lowp::detail::outer_pair<T>& outer) {
     word_of<T> scale = ideal;
     if (!c.is_on_grid)
-        scale = scale_as<block_verb::quantize, T>(c.scale, ideal, scale_random(c, block));
+        scale = scale_as<block_verb::quantize, T>(plan, ideal, scale_random(c, block));
     const auto total = lowp::detail::total_of<lanes<T>>(
         c.totals, scale, __builtin_bit_cast(word_of<T>, outer.scale));
     return {ideal, total.total, total.factor};
 }
 
 template <class T>
-__device__ block_scale<T> scale_of(const block_call<T>& c, std::uint64_t block,
-                                   const block_content<T>& content) {
+__device__ block_scale<T> scale_of(const block_call<T>& c, const lowp::detail::plan<T>& plan,
+                                   std::uint64_t block, const block_content<T>& content) {
     const auto outer = outer_scale_of(c, block);
-    return rounded_scale(c, block, ideal_of(c, block, statistic_of(c, content), outer), outer);
+    return rounded_scale(c, plan, block, ideal_of(c, block, statistic_of(c, content), outer),
+                         outer);
 }
 
 /// What encode writes once a block: the code of its scale.
 template <class T>
-__device__ void store_scale(const block_call<T>& c, std::uint64_t block, word_of<T> ideal) {
+__device__ void store_scale(const block_call<T>& c, const lowp::detail::plan<T>& plan,
+                            std::uint64_t block, word_of<T> ideal) {
     const word_of<T> code[1] = {
-        scale_as<block_verb::encode, T>(c.scale, ideal, scale_random(c, block))};
+        scale_as<block_verb::encode, T>(plan, ideal, scale_random(c, block))};
     store_codes(c.scale_codes, c.scale_bytes, block, code);
 }
 

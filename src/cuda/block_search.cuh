@@ -135,14 +135,14 @@ struct scale_codes {
 };
 
 /// Elements rounded to nearest even.
+template <class T>
 struct nearest_elements {
-    const any_elements& all;
+    const any_elements<T>& all;
 
-    template <class T>
     [[nodiscard]] __device__ static constexpr bool takes_random(const block_call<T>& /*c*/) {
         return false;
     }
-    template <block_verb V, int N, class T>
+    template <block_verb V, int N>
     __device__ void convert(const block_call<T>& c, const std::uint32_t (&random)[N],
                             word_of<T> (&v)[N]) const {
         if (!all.book.empty()) return all.of_book_each<V>(c, random, v);
@@ -166,12 +166,12 @@ __device__ inline double power_of(error_norm n, double d) {
 /// The sum of errors of a block's elements at a scale. c: its elements round to nearest even.
 template <unsigned Teams, carrier C, class T>
 __device__ double error_of(const crew<Teams>& all, const block_call<T>& c,
-                           const any_elements& elements, const block_place& p,
+                           const any_elements<T>& elements, const block_place& p,
                            const block_scale<T>& s) {
     return sum_of(all, c.layout, p, [&](std::uint64_t i) {
         const T x = value_at<C>(c, i);
         word_of<T> v[1] = {__builtin_bit_cast(word_of<T>, x)};
-        convert_elements<block_verb::quantize>(c, nearest_elements{elements}, s, i, v);
+        convert_elements<block_verb::quantize>(c, nearest_elements<T>{elements}, s, i, v);
         const double d = static_cast<double>(x);
         const bool is_finite = d - d == 0;  // NaN and infinity are not what a scale is chosen for
         return power_of(c.search.error_norm,
@@ -181,12 +181,13 @@ __device__ double error_of(const crew<Teams>& all, const block_call<T>& c,
 
 template <unsigned Teams, carrier C, class T>
 __device__ word_of<T> searched(const crew<Teams>& all, const block_call<T>& c,
-                               const any_elements& elements, const block_place& p,
+                               const any_elements<T>& elements, const block_place& p,
                                std::uint64_t block, T statistic, word_of<T> ideal,
                                const lowp::detail::outer_pair<T>& outer) {
     const auto measure = [&](const T* candidate, double* error) {
         const auto bits = __builtin_bit_cast(word_of<T>, candidate[0]);
-        *error = error_of<Teams, C>(all, c, elements, p, rounded_scale(c, block, bits, outer));
+        *error = error_of<Teams, C>(all, c, elements, p,
+                                    rounded_scale(c, elements.scale, block, bits, outer));
     };
     const scale_codes<T> codes{c};
     lowp::detail::scale_search<T, decltype(measure), scale_codes<T>, 1> candidates(
@@ -198,7 +199,7 @@ __device__ word_of<T> searched(const crew<Teams>& all, const block_call<T>& c,
 template <carrier C, unsigned Teams, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     find_scales(const __grid_constant__ block_call<T> c,
-                const __grid_constant__ any_elements elements, std::uint64_t blocks) {
+                const __grid_constant__ any_elements<T> elements, std::uint64_t blocks) {
     const crew<Teams> all;
     const std::uint64_t crews = std::uint64_t{gridDim.x} * blockDim.x / crew<Teams>::size;
     const std::uint64_t thread = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
@@ -213,9 +214,9 @@ __global__ void __launch_bounds__(block_threads)
         if (c.search.kind != search::none && c.ideals == nullptr)
             ideal = searched<Teams, C>(all, c, elements, p, block, statistic, ideal, outer);
         if (all.rank != 0) continue;
-        const auto s = rounded_scale(c, block, ideal, outer);
+        const auto s = rounded_scale(c, elements.scale, block, ideal, outer);
         c.known[block] = {s.total, s.factor};
-        if (c.scale_codes != nullptr) store_scale(c, block, s.ideal);
+        if (c.scale_codes != nullptr) store_scale(c, elements.scale, block, s.ideal);
     }
 }
 
@@ -223,7 +224,7 @@ __global__ void __launch_bounds__(block_threads)
 template <carrier C, block_verb V, int N, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     scaled_elements(const __grid_constant__ block_call<T> c,
-                    const __grid_constant__ any_elements elements, std::uint64_t groups) {
+                    const __grid_constant__ any_elements<T> elements, std::uint64_t groups) {
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     for (std::uint64_t g = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; g < groups;
          g += threads) {

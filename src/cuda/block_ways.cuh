@@ -148,41 +148,54 @@ struct quick_block {
     quick_scale scale;
     std::uint32_t code;
 };
+/// As every block can have it: for those that the quick way leaves.
 template <block_verb V>
-__device__ quick_block quick_block_of(const block_call<float>& c, std::uint64_t block,
-                                      const block_content<float>& content) {
-    using L = lanes<float>;
+__device__ __noinline__ quick_block slow_block_of(const block_call<float>& c, std::uint64_t block,
+                                                  block_content<float> content) {
     const auto outer = outer_scale_of(c, block);
     const auto ideal = ideal_of(c, block, statistic_of(c, content), outer);
-    const bool is_number = ideal <= infinity_bits<float>;
+    const auto s = rounded_scale(c, c.scale, block, ideal, outer);
+    quick_block result{{s.total, s.factor}, 0};
+    if (V == block_verb::encode)
+        result.code = scale_as<block_verb::encode, float>(c.scale, ideal, scale_random(c, block));
+    // Zeros over any scale are zeros; over an infinite one they would look uncommon.
+    const bool is_empty = content.largest == 0 && !content.has_nan && !content.has_inf;
+    if (is_empty && c.before == scaling::divide && s.factor == infinity_bits<float>)
+        result.scale.factor = __float_as_uint(1.0F);
+    return result;
+}
+
+template <class T>
+__device__ __forceinline__ quick_block quick_block_of(const block_call<T>& c, std::uint64_t block,
+                                                      std::uint32_t largest) {
+    using L = lanes<T>;
+    const auto outer = outer_scale_of(c, block);
+    const bool is_te = c.rule.arithmetic == arithmetic::transformer_engine;
+    const auto ideal = lowp::detail::ideal_scale<L>(
+        c.rule, largest, __float_as_uint(is_te ? outer.inverse : outer.scale));
     std::uint32_t scale = ideal;
-    std::uint32_t code = 0;
-    if (c.scale_way == quick_scales::exponents && is_number) {
-        code = (ideal >> 23) - c.scale.low_field;
-    } else if (c.scale_way == quick_scales::sums && is_number) {
+    std::uint32_t code = (ideal >> 23) - c.scale.low_field;
+    if (c.scale_way == quick_scales::sums) {
         const auto r =
             lowp::detail::round_saturated<L, rounding::nearest_ties_to_even>(c.scale, ideal, 0);
         scale = r.value;
         code = r.code;
-    } else {
-        if (!c.is_on_grid)
-            scale = scale_as<block_verb::quantize, float>(c.scale, ideal, scale_random(c, block));
-        if (V == block_verb::encode)
-            code = scale_as<block_verb::encode, float>(c.scale, ideal, scale_random(c, block));
     }
     const auto total = lowp::detail::total_of<L>(c.totals, scale, __float_as_uint(outer.scale));
-    // Zeros over any scale are zeros; over an infinite one they would look uncommon.
-    const bool is_empty = content.largest == 0 && !content.has_nan && !content.has_inf;
     const bool is_infinite = c.before == scaling::divide && total.factor == infinity_bits<float>;
-    return {{total.total, is_empty && is_infinite ? __float_as_uint(1.0F) : total.factor}, code};
+    return {{total.total, largest == 0 && is_infinite ? __float_as_uint(1.0F) : total.factor},
+            code};
 }
-
-/// The same where it is worked out seldom.
+/// c, and `slow`, the same once more: what has its address taken is read like memory, slowly.
 template <block_verb V>
-__device__ __noinline__ quick_block quick_block_called(const block_call<float>& c,
-                                                       std::uint64_t block,
-                                                       const block_content<float>& content) {
-    return quick_block_of<V>(c, block, content);
+__device__ __forceinline__ quick_block block_scale_of(const block_call<float>& c,
+                                                      const block_call<float>& slow,
+                                                      std::uint64_t block,
+                                                      const block_content<float>& content) {
+    const bool is_common =
+        c.scale_way != quick_scales::none && !content.has_nan && !content.has_inf;
+    if (is_common) return quick_block_of(c, block, content.largest);
+    return slow_block_of<V>(slow, block, content);
 }
 
 // ---- elements -------------------------------------------------------------------------------------
@@ -238,27 +251,27 @@ struct floats_way {
 
 /// The same of values of any kind in blocks of any scale.
 template <carrier C, block_verb V, rounding R>
-__device__ __noinline__ std::uint32_t apply_carefully(const block_call<float>& c,
-                                                      const word_scales<C>& s, std::uint32_t w,
-                                                      std::uint32_t random0,
-                                                      std::uint32_t random1) {
+__device__ __noinline__ std::uint32_t word_carefully(const block_call<float>& c, std::uint32_t w,
+                                                     quick_scale first, quick_scale second,
+                                                     std::uint32_t random0, std::uint32_t random1) {
     using L = lanes<float>;
     constexpr int N = values_a_word<C>;
     std::uint32_t result = 0;
 #pragma unroll
     for (int k = 0; k < N; ++k) {
+        const quick_scale s = k == 0 ? first : second;
         const auto x = value_of<C>(w, k);
         const auto m = x & magnitude_bits<float>;
-        const auto scaled = c.before == scaling::multiply ? L::product(m, s.factor[k])
-                                                          : L::quotient(m, s.factor[k]);
+        const auto scaled =
+            c.before == scaling::multiply ? L::product(m, s.factor) : L::quotient(m, s.factor);
         const bool is_nan = is_nan_word<float>(scaled);
         const auto r = lowp::detail::round_saturated<L, R>(c.element, is_nan ? 0 : scaled,
                                                            k == 0 ? random0 : random1);
         if constexpr (V == block_verb::quantize) {
             const auto sign = x ^ m;
-            auto v = is_nan ? quiet_nan_bits<float> : L::product(r.value | sign, s.total[k]);
+            auto v = is_nan ? quiet_nan_bits<float> : L::product(r.value | sign, s.total);
             if (is_nan_word<float>(x)) v = x | quiet_nan_bits<float>;
-            if (is_nan_word<float>(s.total[k])) v = quiet_nan_bits<float>;
+            if (is_nan_word<float>(s.total)) v = quiet_nan_bits<float>;
             if constexpr (N == 1) result = v;
             else result |= std::uint32_t{memory<C>::narrowed(v)} << (16 * k);
         } else {
@@ -267,6 +280,16 @@ __device__ __noinline__ std::uint32_t apply_carefully(const block_call<float>& c
         }
     }
     return result;
+}
+
+/// The same with the scales of a word, which stay in registers.
+template <carrier C, block_verb V, rounding R>
+__device__ std::uint32_t apply_carefully(const block_call<float>& c, const word_scales<C>& s,
+                                         std::uint32_t w, std::uint32_t random0,
+                                         std::uint32_t random1) {
+    constexpr int last = values_a_word<C> - 1;
+    return word_carefully<C, V, R>(c, w, {s.total[0], s.factor[0]}, {s.total[last], s.factor[last]},
+                                   random0, random1);
 }
 
 // ---- codes ----------------------------------------------------------------------------------------

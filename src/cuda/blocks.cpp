@@ -62,7 +62,10 @@ void choose_ways(detail::block_call<float>& c, const block_format& f) {
     c.least_divisor = static_cast<float>(0x1p-64 / std::max(quantum, 0x1p-60));
     const bool is_positive = f.scale_rounding == rounding::nearest_ties_to_even &&
                              f.edges.scale_saturation == saturation::finite;
-    if (c.is_on_grid && c.scale.low_field < 2U) c.scale_way = quick_scales::exponents;
+    const bool has_rule =  // as the quick way has it
+        c.statistic == statistic::amax && c.ideals == nullptr && !c.rule.by_logarithm;
+    if (!has_rule) c.scale_way = quick_scales::none;
+    else if (c.is_on_grid && c.scale.low_field < 2U) c.scale_way = quick_scales::exponents;
     else if (is_positive && (c.scale.path == path::sum || c.scale.path == path::plain_sum))
         c.scale_way = quick_scales::sums;
     // Pairs: factors and elements are bfloat16, whose own smallest numbers lie below all that counts.
@@ -251,9 +254,12 @@ std::uint8_t* prepare(const char* verb, detail::block_call<detail::worker_t<C>>&
     if (p.known > 0) c.known = reinterpret_cast<detail::known_scale<T>*>(at);
     at += p.known;
     if (o.hadamard_size > 0) turn<C>(c, o, p.turned > 0 ? at : nullptr, s);
-    at += p.turned;
+    return at + p.turned;
+}
+
+template <carrier C>
+void find_outer(const detail::block_call<detail::worker_t<C>>& c, stream s) {
     if (c.line_count > 0) detail::block_kernels<C>::find_outer(c, s);
-    return at;
 }
 
 /// Scales that are worked out before the elements, which a search rounds to nearest even.
@@ -299,6 +305,7 @@ void quantize(const void* x, void* out, carrier c, const block_format& f, const 
         prepare<C>("quantize", call,
                    parts(c, f, l, packing::loose, o.hadamard_size, detail::block_verb::quantize), o,
                    s);
+        find_outer<C>(call, s);
         find_scales<C>(call, f, s);
         detail::block_elements<C, detail::block_verb::quantize>::work(call, s);
     });
@@ -339,6 +346,7 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         call.outer_codes = to.outer;
         const parts p(c, f, l, to.packing, o.hadamard_size, detail::block_verb::encode);
         std::uint8_t* const loose = prepare<C>("encode", call, p, o, s);
+        find_outer<C>(call, s);
         if (l.size() == 0) return;
         call.to = p.loose > 0 ? loose : to.codes;
         call.is_dense = to.packing == packing::dense && bits < 8 && p.loose == 0;
@@ -377,6 +385,7 @@ void decode(const block_memory& from, void* out, carrier c, const block_format& 
         call.line_codes = goes_on ? l.size() : l.columns;
         call.line_bytes = packed_size(goes_on ? l.size() : l.columns, f.element_bits());
         prepare<C>("decode", call, parts(c, f, l, packing::loose, 0), o, s);
+        find_outer<C>(call, s);
         detail::block_kernels<C>::decode(call, s);
     });
 }
@@ -404,7 +413,6 @@ detail::turn_plan turn_of(const both_options& o) {
     if (o.hadamard == 0) return turn;
     turn.log2_size = 4;
     turn.norm = 0.25F;
-    turn.wide_norm = 0.25;
     if (!o.signs) return turn;
     turn.signs = detail::turn_signs::source;
     turn.source = {*o.signs, o.signs_offset};

@@ -10,9 +10,6 @@ namespace lowp::cuda::detail {
 
 using lowp::detail::path;
 
-/// Whether modes that take random bits, or those that take none.
-enum class chance : std::uint8_t { none, random };
-
 /// Elements of a thread and step: 16 bytes, at least four.
 template <carrier C>
 inline constexpr int step_of = bytes_of(C) == 2 ? 8 : 4;

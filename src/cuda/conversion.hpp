@@ -11,6 +11,9 @@
 
 namespace lowp::cuda::detail {
 
+/// Whether modes that take random bits, or those that take none.
+enum class chance : std::uint8_t { none, random };
+
 /// The float in which the kernel works on values of a carrier.
 template <carrier C>
 struct worker {

@@ -218,6 +218,18 @@ __device__ void random_words(const device_source& s, std::uint64_t index,
             return;
         }
     }
+    if (N <= 2 && index % N == 0) {  // N words of one counter, without a place in memory
+        const auto four = four_of(index / 4);
+        const bool upper = (index & 2) != 0;
+        if constexpr (N == 1) {
+            const bool odd = (index & 1) != 0;
+            words[0] = upper ? (odd ? four[3] : four[2]) : (odd ? four[1] : four[0]);
+        } else if constexpr (N == 2) {
+            words[0] = upper ? four[2] : four[0];
+            words[1] = upper ? four[3] : four[1];
+        }
+        return;
+    }
     for (int j = 0; j < N; ++j) words[j] = four_of((index + j) / 4)[(index + j) % 4];
 }
 

@@ -194,8 +194,8 @@ TEST_CASE_TEMPLATE("searched scales and statistics that are sums give the bits o
     for (const char* const text :
          {"mxfp4/mse", "nvfp4/mse", "mxfp4/shrink", "nvfp4/four_six", "mxfp8_e4m3/mean_abs",
           "mxfp4/std", "int4_group32/mse", "int8_row/shrink", "nf4/shrink", "deepseek_128x128/mse",
-          "fp8_tensor/mean_abs", "int8_tensor/shrink", "mxfp4/shrink/error_norm=absolute",
-          "mxfp4/exponents=logarithm", "mxfp8_e4m3/rceil/exponents=logarithm"}) {
+          "fp8_tensor/mean_abs", "mxfp4/exponents=logarithm",
+          "mxfp8_e4m3/rceil/exponents=logarithm"}) {
         block_format f;
         try {
             f = parse_block_format(text);
@@ -203,8 +203,7 @@ TEST_CASE_TEMPLATE("searched scales and statistics that are sums give the bits o
             MESSAGE(text << ": " << e.what());
             continue;
         }
-        for (const form& at : {form{{33, 97}, -1}, form{{64, 96}, 0}, form{{2, 5000}, -1},
-                               form{{3, 40, 52}, 1}, form{{300, 3}, 0}})
+        for (const form& at : {form{{9, 97}, -1}, form{{64, 20}, 0}, form{{5000}, -1}})
             wrong += everything<T>(f, at, d);
     }
     CHECK(wrong == 0);
