@@ -205,9 +205,7 @@ def _quantize_cuda(
     """The device's kernel where there is one; the number of the call stays on the device."""
     check_dtype(x, format)
     if _device.kernels() is not None:
-        source: dict[str, Any] = {"scales": scales}
-        if seed or stream:
-            source |= {"seed": seed, "stream": stream}
+        source: dict[str, Any] = {"seed": seed, "stream": stream} if seed or stream else {}
         if calls is not None:
             source["stream_offset"] = calls.to(x.device, torch.int64)
         try:
@@ -218,6 +216,7 @@ def _quantize_cuda(
                 rounding=rounding,
                 saturation=saturation,
                 random_bits=random_bits,
+                scales=scales,
                 **source,
             )
         except NotImplementedError:
@@ -324,17 +323,32 @@ def is_eager(x: torch.Tensor) -> bool:
 
 
 def quantize_eager(
-    x: torch.Tensor, format: str, axis: int, modes: list[Any], seed: int, stream: int
+    x: torch.Tensor,
+    format: str,
+    axis: int,
+    rounding: str | None,
+    saturation: str | None,
+    random_bits: int | None,
+    seed: int,
+    stream: int,
 ) -> torch.Tensor:
-    """torch.ops.lowp.quantize of a tensor on a CUDA device, in half of the host's time. modes:
-    rounding, saturation, random_bits.
-    """
-    named = dict(zip(("rounding", "saturation", "random_bits"), modes, strict=True))
-    if seed or stream:
-        named |= {"seed": seed, "stream": stream}
+    """torch.ops.lowp.quantize of a tensor on a CUDA device, in half of the host's time."""
+
+    def run(t: torch.Tensor) -> torch.Tensor:
+        return _quantize_cuda(
+            t,
+            format,
+            axis,
+            rounding=rounding,
+            saturation=saturation,
+            random_bits=random_bits,
+            seed=seed,
+            stream=stream,
+        )
+
     if not (x.requires_grad and torch.is_grad_enabled()):
-        return _quantize_cuda(x, format, axis, **named)
-    y: torch.Tensor = _StraightThrough.apply(x, lambda t: _quantize_cuda(t, format, axis, **named))
+        return run(x)
+    y: torch.Tensor = _StraightThrough.apply(x, run)
     return y
 
 

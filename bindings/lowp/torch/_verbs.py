@@ -108,15 +108,15 @@ def quantize(
             f"gradient must be straight_through, clipped or a function; got {gradient!r}"
         )
     modes = (rounding, saturation, random_bits)
+    is_plain = gradient == "straight_through" and gradient_format is None
+    if is_plain and x.is_cuda and type(format) is str and is_eager(x):
+        return quantize_eager(x, format, axis, *modes, seed, stream)
     call = (*_prepared(x, format, axis, modes), seed, stream)
     if isinstance(format, Quantizer) and gradient == "straight_through":
         gradient = format.gradient
     back = None
     if gradient_format is not None:
         back = (*_prepared(x, gradient_format, axis, (None,) * 3), seed, stream + 1)
-    if x.is_cuda and gradient == "straight_through" and back is None and is_eager(x):
-        name, at, *rest, seed, stream = call
-        return quantize_eager(x, name, at, rest, seed, stream)
     y: torch.Tensor = _Quantize.apply(x, call, gradient, back)
     return y
 
