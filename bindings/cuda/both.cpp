@@ -15,7 +15,8 @@ random_source source_of(const numbers& n) {
 class both_conversion {
 public:
     both_conversion(const std::string& of_rows, const std::string& of_columns,
-                    const std::string& dtype, std::size_t rows, std::size_t columns, int hadamard)
+                    const std::string& dtype, std::size_t rows, std::size_t columns,
+                    std::size_t hadamard)
         : of_rows_(parse_block_format(of_rows)),
           of_columns_(parse_block_format(of_columns)),
           carrier_(carrier_of(dtype)),
@@ -36,10 +37,10 @@ public:
         o.by_rows.workspace = at<void>(workspace);
         o.by_columns.source = source_of(columns);
         o.by_columns.stream_offset = at<const std::uint64_t>(std::get<3>(columns));
-        o.hadamard = hadamard_;
+        o.by_columns.hadamard_size = hadamard_;
         if (signs) {
-            o.signs = source_of(*signs);
-            o.signs_offset = at<const std::uint64_t>(std::get<3>(*signs));
+            o.by_columns.hadamard.source = source_of(*signs);
+            o.by_columns.hadamard.stream_offset = at<const std::uint64_t>(std::get<3>(*signs));
         }
         cuda::quantize_both(at<void>(x), at<void>(by_rows), at<void>(by_columns), carrier_,
                             of_rows_, of_columns_, rows_, columns_, o, at<CUstream_st>(queue));
@@ -48,8 +49,7 @@ public:
 private:
     block_format of_rows_, of_columns_;
     cuda::carrier carrier_;
-    std::size_t rows_, columns_;
-    int hadamard_;
+    std::size_t rows_, columns_, hadamard_;
 };
 
 }  // namespace
@@ -57,7 +57,8 @@ private:
 void bind_both(py::module_& m) {
     py::class_<both_conversion>(m, "BothConversion",
                                 "Two block formats, a dtype and a matrix's shape, worked out once.")
-        .def(py::init<std::string, std::string, std::string, std::size_t, std::size_t, int>(),
+        .def(py::init<std::string, std::string, std::string, std::size_t, std::size_t,
+                      std::size_t>(),
              py::arg("of_rows"), py::arg("of_columns"), py::arg("dtype"), py::arg("rows"),
              py::arg("columns"), py::arg("hadamard"))
         .def("quantize", &both_conversion::quantize);

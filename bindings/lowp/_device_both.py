@@ -49,7 +49,7 @@ def quantize_both(
         raise NotImplementedError("matrices of the current device")
     shape = (x.shape[0], x.shape[1])
     made, size = _conversion(rows, columns, library.dtype(x), shape, hadamard)
-    if made is None or library.pointer(x) % 8:
+    if made is None or library.pointer(x) % 16:
         raise NotImplementedError("no kernel works both ways here")
     a, b = library.empty_like(x), library.empty_like(x)
     work, at = work_of(library, x, size)

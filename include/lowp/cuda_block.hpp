@@ -62,28 +62,23 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
 void decode(const block_memory& from, void* out, carrier c, const block_format& f,
             const block_layout& l, const block_options& o = {}, stream s = nullptr);
 
-/// How a matrix is worked on both ways: options of either way, whose workspace is shared, and a Hadamard
-/// transform of the columns before they go into blocks: runs of `hadamard` rows, 0 for none, with the
-/// signs of lowp::hadamard for `signs`, or without.
+/// How a matrix is worked on both ways. The columns' may go through a Hadamard transform first
+/// (block_options::hadamard_size); the workspace is by_rows.workspace.
 struct both_options {
     block_options by_rows, by_columns;
-    int hadamard = 0;
-    std::optional<random_source> signs = {};
-    const std::uint64_t* signs_offset = nullptr;  ///< added to signs->stream, as stream_offset
 };
 
-/// Bytes of workspace that quantize_both needs, in by_rows.workspace.
+/// Bytes of workspace that quantize_both needs.
 inline constexpr std::size_t both_workspace_size = 256;
 
 /// Whether there is a kernel for both ways at once: of bfloat16, rows and columns multiples of the blocks
 /// along them, which are 16 or 32 long in both formats, of common elements and scales that are rounded
-/// alike in both, with or without a scale of the tensor; hadamard: 0, or 16 with blocks of 16.
+/// alike in both, with or without a scale of the tensor; hadamard_size: 0, or 16 with blocks of 16.
 [[nodiscard]] bool has_both(carrier c, const block_format& of_rows, const block_format& of_columns,
-                            std::size_t rows, std::size_t columns, int hadamard);
+                            std::size_t rows, std::size_t columns, std::size_t hadamard_size = 0);
 
 /// x, a matrix of `rows` by `columns` in C order, on the grid of of_rows in blocks along its rows, and on
-/// that of of_columns in blocks along its columns, there after the Hadamard transform: the bits of two
-/// calls of quantize, and of lowp::hadamard, whose result is rounded to the carrier. x is read once, or
+/// that of of_columns in blocks along its columns: the bits of two calls of quantize. x is read once, or
 /// twice where there are scales of the tensor. x and both results apart. Throws std::invalid_argument
 /// where has_both is false.
 void quantize_both(const void* x, void* by_rows, void* by_columns, carrier c,

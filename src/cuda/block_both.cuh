@@ -38,33 +38,6 @@ __device__ both_place place_of_lane(const both_call& c) {
             band < c.rows / Rows && column < c.columns};
 }
 
-// ---- turns ----------------------------------------------------------------------------------------
-
-/// Runs of 16 rows; results are rounded to the carrier, as lowp::hadamard's are.
-template <carrier C, int Words>
-__device__ void turn_columns(const turn_plan& t, std::uint32_t signs, upright<C, 16, Words>& x) {
-    constexpr int N = values_a_word<C>;
-#pragma unroll
-    for (int j = 0; j < Words; ++j) {
-        std::uint32_t v[N][16];
-#pragma unroll
-        for (int k = 0; k < N; ++k) {
-#pragma unroll
-            for (int r = 0; r < 16; ++r)
-                v[k][r] = value_of<C>(x.w[r][j], k) ^ (signs >> r & 1) << 31;
-            turn_in_thread(v[k], 16);
-        }
-        const auto norm = __float_as_uint(t.norm);
-#pragma unroll
-        for (int r = 0; r < 16; ++r) {
-            typename memory<C>::stored two[2];
-            memory<C>::narrow_two(lanes<float>::product(v[0][r], norm),
-                                  lanes<float>::product(v[N - 1][r], norm), two);
-            x.w[r][j] = two[0] | std::uint32_t{two[1]} << 16;
-        }
-    }
-}
-
 // ---- second levels --------------------------------------------------------------------------------
 
 /// The largest finite magnitude of a warp's tiles, as float bits.
@@ -93,7 +66,7 @@ __global__ void __launch_bounds__(both_threads) both_maxima(const __grid_constan
     const auto of_rows = largest_finite(x);
     auto of_columns = of_rows;
     if (c.by_columns.turn.log2_size > 0) {
-        turn_columns(c.by_columns.turn, turn.signs, x);
+        turn.down(x.w);
         of_columns = largest_finite(x);
     }
     if (threadIdx.x % 32 != 0) return;
@@ -238,7 +211,7 @@ __global__ void __launch_bounds__(both_threads, both_blocks)
     finish_rows<Way, Rows>(c.by_rows, slow.by_rows, x, at, c.columns);
     if (!at.is_there) return;
     if constexpr (Rows == 16)
-        if (c.by_columns.turn.log2_size > 0) turn_columns(c.by_columns.turn, turn.signs, x);
+        if (c.by_columns.turn.log2_size > 0) turn.down(x.w);
     word_scales<C> s[Words];
     const bool is_common =
         scales_of_columns<block_verb::quantize>(c.by_columns, slow.by_columns, x, 0, s);

@@ -408,26 +408,15 @@ block_layout layout_both(const block_format& f, std::size_t rows, std::size_t co
     return layout_of(f.shape, shape, axis);
 }
 
-detail::turn_plan turn_of(const both_options& o) {
-    detail::turn_plan turn;
-    if (o.hadamard == 0) return turn;
-    turn.log2_size = 4;
-    turn.norm = 0.25F;
-    if (!o.signs) return turn;
-    turn.signs = detail::turn_signs::source;
-    turn.source = {*o.signs, o.signs_offset};
-    return turn;
-}
-
 }  // namespace
 
 bool has_both(carrier c, const block_format& of_rows, const block_format& of_columns,
-              std::size_t rows, std::size_t columns, int hadamard) {
+              std::size_t rows, std::size_t columns, std::size_t hadamard_size) {
     constexpr std::size_t most = 1U << 31;
     const auto size = static_cast<int>(of_rows.shape.columns);
     if (c != carrier::bfloat16 || (size != 16 && size != 32) || rows > most || columns > most)
         return false;
-    if (hadamard != 0 && (hadamard != 16 || size != 16)) return false;
+    if (hadamard_size != 0 && (hadamard_size != 16 || size != 16)) return false;
     if (rows % static_cast<std::size_t>(size) != 0 || columns % static_cast<std::size_t>(size) != 0)
         return false;
     if (!is_common_both(of_rows, size) || !is_common_both(of_columns, size)) return false;
@@ -438,29 +427,32 @@ bool has_both(carrier c, const block_format& of_rows, const block_format& of_col
 void quantize_both(const void* x, void* by_rows, void* by_columns, carrier c,
                    const block_format& of_rows, const block_format& of_columns, std::size_t rows,
                    std::size_t columns, const both_options& o, stream s) {
-    if (!has_both(c, of_rows, of_columns, rows, columns, o.hadamard))
+    if (!has_both(c, of_rows, of_columns, rows, columns, o.by_columns.hadamard_size))
         fail("quantize_both", "no kernel works both ways here (has_both); call quantize twice");
     if (rows == 0 || columns == 0) return;
     if (x == nullptr || by_rows == nullptr || by_columns == nullptr)
         fail("quantize_both", "x and results must not be null where there are elements");
-    if (o.by_rows.random != nullptr || o.by_columns.random != nullptr ||
-        o.by_rows.ideals != nullptr || o.by_columns.ideals != nullptr)
-        fail("quantize_both", "random bits and scales are not given here; call quantize twice");
-    const auto on_boundary = [](const void* p) { return detail::is_aligned(p, 2, 4); };
+    for (const block_options* way : {&o.by_rows, &o.by_columns})
+        if (way->random != nullptr || way->ideals != nullptr || way->outer != nullptr)
+            fail("quantize_both", "random bits and scales are not given here; call quantize twice");
+    if (o.by_rows.hadamard_size != 0 || o.by_columns.hadamard.is_inverse)
+        fail("quantize_both", "columns alone are transformed, and not inversely");
+    const auto on_boundary = [](const void* p) { return detail::is_aligned(p, 2, 8); };
     if (!on_boundary(x) || !on_boundary(by_rows) || !on_boundary(by_columns))
-        fail("quantize_both", "x and results must lie on boundaries of 8 bytes");
+        fail("quantize_both", "x and results must lie on boundaries of 16 bytes");
     const auto row_blocks = layout_both(of_rows, rows, columns, 1);
     const auto column_blocks = layout_both(of_columns, rows, columns, 0);
     detail::both_call call;
     call.by_rows = make_call<float>(of_rows, row_blocks, o.by_rows);
     call.by_columns = make_call<float>(of_columns, column_blocks, o.by_columns);
-    call.by_columns.turn = turn_of(o);
     call.rows = static_cast<std::uint32_t>(rows);
     call.columns = static_cast<std::uint32_t>(columns);
     call.size = static_cast<int>(of_rows.shape.columns);
     call.by_rows.from = call.by_columns.from = x;
     call.by_rows.to = by_rows;
     call.by_columns.to = by_columns;
+    if (o.by_columns.hadamard_size > 0)
+        turn<carrier::bfloat16>(call.by_columns, o.by_columns, nullptr, s);
     if (call.by_rows.line_count + call.by_columns.line_count > 0) {
         auto* const at = static_cast<std::uint8_t*>(o.by_rows.workspace);
         if (at == nullptr || reinterpret_cast<std::uintptr_t>(at) % 16 != 0)

@@ -13,7 +13,7 @@ namespace {
 struct both_case {
     const char* of_rows;
     const char* of_columns;
-    int hadamard;
+    std::size_t hadamard;
 };
 constexpr std::array cases{
     both_case{"mxfp8_e4m3", "mxfp8_e4m3/rceil", 0},
@@ -85,9 +85,9 @@ TEST_CASE("both ways are two calls of the CPU's, NaN and infinity among them") {
                 o.by_columns.source = by_columns;
                 o.by_rows.stream_offset = o.by_columns.stream_offset = offset.data();
                 o.by_rows.workspace = work.data();
-                o.hadamard = c.hadamard;
-                o.signs = signs;
-                o.signs_offset = offset.data();
+                o.by_columns.hadamard_size = c.hadamard;
+                if (c.hadamard != 0) o.by_columns.hadamard.source = signs;
+                o.by_columns.hadamard.stream_offset = offset.data();
                 CAPTURE(c.of_rows);
                 CAPTURE(c.hadamard);
                 REQUIRE(cuda::has_both(cuda::carrier::bfloat16, of_rows, of_columns, rows, columns,
