@@ -28,6 +28,9 @@ public:
         throw py::error_already_set();
     }
 
+    /// Bytes of workspace that quantize needs.
+    [[nodiscard]] std::size_t workspace() const { return cuda::both_workspace_size; }  // NOLINT
+
     void quantize(pointer x, pointer by_rows, pointer by_columns, pointer workspace,
                   const numbers& rows, const numbers& columns, const std::optional<numbers>& signs,
                   pointer queue) const {
@@ -61,8 +64,8 @@ void bind_both(py::module_& m) {
                       std::size_t>(),
              py::arg("of_rows"), py::arg("of_columns"), py::arg("dtype"), py::arg("rows"),
              py::arg("columns"), py::arg("hadamard"))
+        .def("workspace", &both_conversion::workspace)
         .def("quantize", &both_conversion::quantize);
-    m.attr("BOTH_WORKSPACE") = cuda::both_workspace_size;
 }
 
 }  // namespace lowp::python

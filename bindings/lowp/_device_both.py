@@ -20,7 +20,7 @@ def _conversion(
         made = module().BothConversion(rows, columns, dtype, *shape, hadamard)
     except NotImplementedError:
         return None, 0
-    return made, module().BOTH_WORKSPACE
+    return made, made.workspace()
 
 
 def quantize_both(
