@@ -96,9 +96,9 @@ bool lies_in_strips(const block_call<worker_t<C>>& c) {
            is_aligned_here;
 }
 
-/// Words of a row that a thread of quick_columns holds: codes are written four at a time then.
+/// Words of a row that a thread of quick_columns holds: codes are written two at a time.
 template <carrier C, block_verb V>
-inline constexpr int column_words = V == block_verb::encode ? 2 : 1;
+inline constexpr int column_words = V == block_verb::encode&& bytes_of(C) == 4 ? 2 : 1;
 
 /// Whether blocks stand upright, 16 or 32 rows, and their columns in whole words.
 template <carrier C, block_verb V>

@@ -99,21 +99,24 @@ struct column_turn {
         constexpr int N = values_a_word<C>;
 #pragma unroll
         for (int j = 0; j < Words; ++j) {
-            std::uint32_t v[N][Rows];
 #pragma unroll
-            for (int k = 0; k < N; ++k) {
+            for (int k = 0; k < N; ++k) {  // one after the other: registers are scarce
+                std::uint32_t v[Rows];
 #pragma unroll
                 for (int r = 0; r < Rows; ++r)
-                    v[k][r] = value_of<C>(w[r][j], k) ^ (signs << (31 - r) & 0x80000000U);
-                turn_in_thread(v[k], 1U << plan.log2_size);
-            }
+                    v[r] = value_of<C>(w[r][j], k) ^ (signs << (31 - r) & 0x80000000U);
+                turn_in_thread(v, 1U << plan.log2_size);
 #pragma unroll
-            for (int r = 0; r < Rows; ++r) {
-                std::uint32_t row[N];
-#pragma unroll
-                for (int k = 0; k < N; ++k)
-                    row[k] = lanes<float>::product(v[k][r], __float_as_uint(plan.norm));
-                w[r][j] = narrowed_word<C>(row);
+                for (int r = 0; r < Rows; ++r) {
+                    const auto value = lanes<float>::product(v[r], __float_as_uint(plan.norm));
+                    if constexpr (N == 1) {
+                        w[r][j] = value;
+                    } else {
+                        const std::uint32_t narrow = memory<C>::narrowed(value);
+                        w[r][j] = k == 0 ? (w[r][j] & 0xFFFF0000U) | narrow
+                                         : (w[r][j] & 0xFFFFU) | narrow << 16;
+                    }
+                }
             }
         }
     }
