@@ -2,7 +2,6 @@
 // that divide by a scale before the kernel and multiply by it after. One text over lanes, as there.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>

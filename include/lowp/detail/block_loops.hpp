@@ -2,7 +2,6 @@
 // that names them with the fused ones.
 #pragma once
 
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
