@@ -86,24 +86,53 @@ template <carrier C, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     decode_groups(const __grid_constant__ block_call<T> c, std::uint64_t groups, int log2_groups) {
     constexpr int N = block_step<C>;
+    // What each byte stands for, as element and as scale: worked out once a thread block.
+    __shared__ word_of<T> values[256];
+    __shared__ word_of<T> scales[256];
+    for (unsigned code = threadIdx.x; code < 256; code += blockDim.x) {
+        lowp::detail::with_integer_path(c.element.path, [&](auto way) {
+            values[code] =
+                lowp::detail::decode_lanes<lanes<T>, decltype(way)::value>(c.element, code);
+        });
+        lowp::detail::with_integer_path(c.scale.path, [&](auto way) {
+            scales[code] =
+                lowp::detail::decode_lanes<lanes<T>, decltype(way)::value>(c.scale, code);
+        });
+    }
+    __syncthreads();
+    const auto total_of_block = [&](std::uint64_t block) {
+        if (c.scale_bytes != 1) return decoded_total(c, block);
+        const word_of<T> code = c.scale_codes[block];
+        if ((code & ~c.scale.code_mask) != 0 && c.failures != nullptr)
+            atomicOr(c.failures, code_too_wide);
+        const auto outer = outer_scale_of(c, block);
+        return lowp::detail::total_of<lanes<T>>(c.totals, scales[code],
+                                                __builtin_bit_cast(word_of<T>, outer.scale))
+            .total;
+    };
+    const std::uint32_t above_mask = c.code_bits < 32 ? ~((1U << c.code_bits) - 1U) : 0U;
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     for (std::uint64_t g = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; g < groups;
          g += threads) {
         const std::uint64_t block = log2_groups < 0 ? block_of(c.layout, g * N) : g >> log2_groups;
-        const word_of<T> total = decoded_total(c, block);
-        std::uint64_t codes[N];
+        const word_of<T> total = total_of_block(block);
+        std::uint32_t codes[N];
         if (c.is_dense) {
-            std::uint64_t bytes[N / 2];
+            std::uint32_t bytes[N / 2];
             load_codes(c.from, 1, g * (N / 2), bytes);
 #pragma unroll
             for (int j = 0; j < N; ++j) codes[j] = bytes[j / 2] >> (4 * (j % 2)) & 15;
         } else {
             load_codes(c.from, 1, g * N, codes);
         }
+        std::uint32_t above = 0;
         word_of<T> v[N];
-        decode_all(c, nullptr, codes, v);
 #pragma unroll
-        for (int j = 0; j < N; ++j) v[j] = scaled_back<T>(v[j], total);
+        for (int j = 0; j < N; ++j) {
+            above |= codes[j] & above_mask;
+            v[j] = scaled_back<T>(values[codes[j]], total);
+        }
+        if (above != 0 && c.failures != nullptr) atomicOr(c.failures, code_too_wide);
         store_values<C>(c.to, g * N, v);
     }
 }
