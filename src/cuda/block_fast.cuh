@@ -116,7 +116,7 @@ __device__ void finish_strip(const block_call<float>& c, const block_call<float>
 
 /// log2_lanes: of a block's strips, at least 1.
 template <block_verb V, class Way>
-__global__ void __launch_bounds__(block_threads)
+__global__ void __launch_bounds__(block_threads, V == block_verb::encode ? 4 : 1)
     quick_lines(const __grid_constant__ block_call<float> c,
                 const __grid_constant__ block_call<float> slow, std::uint64_t groups,
                 unsigned log2_lanes) {

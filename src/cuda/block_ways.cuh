@@ -304,6 +304,20 @@ __device__ void store_code_words(const block_call<float>& c, std::uint64_t i,
 #pragma unroll
     for (int k = 0; k < pairs; ++k)
         two[k] = bytes_of(C) == 2 ? w[k] : w[2 * k] | w[2 * k + 1] << 16;
+    if constexpr (pairs == 4) {  // eight codes: bytes put together by permutations
+        auto* const to = static_cast<std::uint8_t*>(c.to);
+        if (c.is_dense) {
+            std::uint32_t b[4];
+#pragma unroll
+            for (int k = 0; k < 4; ++k) b[k] = two[k] | two[k] >> 12;
+            *reinterpret_cast<std::uint32_t*>(to + i / 2) = __byte_perm(
+                __byte_perm(b[0], b[1], 0x0040), __byte_perm(b[2], b[3], 0x0040), 0x5410);
+        } else {
+            *reinterpret_cast<uint2*>(to + i) = {__byte_perm(two[0], two[1], 0x6420),
+                                                 __byte_perm(two[2], two[3], 0x6420)};
+        }
+        return;
+    }
     if (c.is_dense) {
         group<std::uint8_t, pairs> g;
 #pragma unroll
