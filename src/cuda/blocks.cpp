@@ -1,129 +1,29 @@
-// The verbs of cuda_block.hpp as the host sees them: arguments checked, plans made, workspace divided.
-#include <bit>
-#include <cmath>
+// The verbs of cuda_block.hpp as the host sees them: arguments checked, workspace divided, kernels called.
 #include <optional>
-#include <stdexcept>
 #include <string>
 
-#include "block.hpp"
-#include "both.hpp"
-#include "carriers.hpp"
-#include "lowp/block.hpp"
-#include "lowp/cuda_block.hpp"
+#include "block_calls.hpp"
 #include "lowp/halves.hpp"
 
 namespace lowp::cuda {
 
-namespace {
+using detail::fail;
+using detail::finds_scales_first;
+using detail::make_call;
+using detail::outer_count;
+using detail::turn;
+using detail::walked;
 
-[[noreturn]] void fail(const char* verb, const std::string& message) {
-    throw std::invalid_argument(std::string("lowp::cuda::") + verb + ": " + message);
-}
+namespace {
 
 constexpr std::size_t rounded_up(std::size_t bytes) { return (bytes + 15) / 16 * 16; }
 
-block_layout walked(const block_layout& l) {
-    return l.size() == 0 ? l : lowp::detail::panels(l).layout();
-}
-
-/// Whether scales need more than one look at the elements: they are worked out first.
-bool finds_scales_first(const block_format& f) {
-    return f.rule.search != search::none || f.rule.statistic == statistic::mean_abs ||
-           f.rule.statistic == statistic::rms;
-}
-
 bool is_huge(const block_layout& l) { return l.block_rows * l.block_columns > detail::huge_from; }
-
-std::size_t outer_count(const block_format& f, const block_layout& l) {
-    if (f.outer.per == granularity::none) return 0;
-    return f.outer.per == granularity::row ? l.lines() : 1;
-}
 
 /// Whether encode closes codes up while it writes them.
 bool packs_at_once(const block_format& f, const block_layout& l) {
     return f.element_bits() == 4 && detail::follows_itself(walked(l), detail::small_step) &&
            l.columns * 4 % 8 == 0;
-}
-
-/// The quick ways that a call may take (block_ways.cuh), from its plans alone.
-void choose_ways(detail::block_call<double>& /*c*/, const block_format& /*f*/) {}
-void choose_ways(detail::block_call<float>& c, const block_format& f) {
-    using detail::quick_elements;
-    using detail::quick_scales;
-    using lowp::detail::path;
-    const bool is_nearest = f.rounding == rounding::nearest_ties_to_even;
-    const bool is_common = c.book == nullptr && c.zeros == zero_sign::kept && c.code_bits <= 8 &&
-                           c.element.path == path::plain_sum &&
-                           c.element.encode_path == path::plain_sum;
-    if (is_common && is_nearest) c.way = quick_elements::nearest;
-    if (is_common && f.rounding == rounding::stochastic_a) c.way = quick_elements::chance;
-    // Quotients below 2^-34 of the smallest quantum never step; remainders of others do not underflow.
-    const double quantum = format::power_of_two(f.element.min_quantum_exponent());
-    c.least_divisor = static_cast<float>(0x1p-64 / std::max(quantum, 0x1p-60));
-    const bool is_positive = f.scale_rounding == rounding::nearest_ties_to_even &&
-                             f.edges.scale_saturation == saturation::finite;
-    const bool has_rule =  // as the quick way has it
-        c.statistic == statistic::amax && c.ideals == nullptr && !c.rule.by_logarithm;
-    if (!has_rule) c.scale_way = quick_scales::none;
-    else if (c.is_on_grid && c.scale.low_field < 2U) c.scale_way = quick_scales::exponents;
-    else if (is_positive && (c.scale.path == path::sum || c.scale.path == path::plain_sum))
-        c.scale_way = quick_scales::sums;
-    // Pairs: factors and elements are bfloat16, whose own smallest numbers lie below all that counts.
-    constexpr int cut = 16;  // mantissa bits that a float has more
-    const bool fits_pairs =
-        bfloat16.holds(f.element) && c.element.shift - cut >= 2 && quantum >= 0x1p-120;
-    c.fits_pairs = c.way == quick_elements::nearest && fits_pairs &&
-                   c.totals.kind == lowp::detail::totals_kind::exact_inverse;
-    if (c.fits_pairs) {
-        c.halves = c.element;
-        c.halves.shift -= cut;
-        c.halves.sign_shift -= cut;
-    }
-}
-
-template <class T>
-detail::block_call<T> make_call(const block_format& f, const block_layout& l,
-                                const block_options& o) {
-    const auto plan = lowp::detail::make_block_plan<T>(f, o.ideals != nullptr);
-    const bool has_book = !f.elements.empty();
-    detail::block_call<T> c;
-    c.element = converter<T>(has_book ? float8_e4m3fn : f.element, f.element_projection()).plan();
-    c.scale = converter<T>(f.scale, f.scale_projection()).plan();
-    c.rule = plan.rule;
-    c.totals = plan.totals;
-    c.outer = lowp::detail::make_outer_plan<T>(f);
-    c.before = plan.before;
-    c.is_sticky = plan.is_sticky;
-    c.is_on_grid = plan.is_on_grid;
-    c.has_nan_code = o.nan_code.has_value() || (!has_book && f.element.has_nan());
-    c.scale_has_nan = f.scale.has_nan();
-    c.statistic = f.rule.statistic;
-    c.fixed = static_cast<T>(f.rule.gain);
-    c.nan = f.edges.nan;
-    c.infinity = f.edges.infinity;
-    c.zeros = f.edges.zero_sign;
-    c.element_projection = f.element_projection();
-    c.book = has_book ? &f.elements : nullptr;
-    c.element.nan_code = static_cast<decltype(c.element.nan_code)>(
-        o.nan_code                         ? *o.nan_code
-        : !has_book && f.element.has_nan() ? f.element.nan_code()
-                                           : 0);
-    c.layout = walked(l);
-    c.lines_of = l;
-    c.outer_per = f.outer.per;
-    c.outer_fixed = static_cast<T>(f.outer.fixed);
-    c.line_count = outer_count(f, l);
-    c.outer_given = o.outer;
-    c.outer_count = o.outer_given;
-    c.source = {o.source, o.stream_offset};
-    c.first_index = o.first_index;
-    c.random = o.random;
-    c.ideals = o.ideals;
-    c.code_bits = f.element_bits();
-    c.code_bytes = lowp::detail::code_bytes(f.element_bits());
-    c.scale_bytes = lowp::detail::code_bytes(f.scale.bits());
-    choose_ways(c, f);
-    return c;
 }
 
 /// Whether the kernels of a call transform runs on their way: quick ones, of values in strips of eight or
@@ -209,31 +109,6 @@ void check_outer(const char* verb, const block_format& f, const block_layout& l,
     if (wanted > 0 && outer != nullptr && given != 1 && given != wanted)
         fail(verb, "outer scales given must be 1 or " + std::to_string(wanted) + "; got " +
                        std::to_string(given));
-}
-
-/// Values transformed into `buffer`, or the kernels' plan of transforming them where there is none.
-template <carrier C>
-void turn(detail::block_call<detail::worker_t<C>>& c, const block_options& o, void* buffer,
-          stream s) {
-    const block_layout& l = c.lines_of;
-    if (l.size() == 0) return;
-    if (buffer != nullptr) {
-        hadamard(c.from, buffer, C, l.size(), o.hadamard_size, l.is_upright ? l.columns : 1,
-                 o.hadamard, s);
-        c.from = buffer;
-        return;
-    }
-    if (!detail::is_aligned(c.from, bytes_of(C), 16) || !detail::is_aligned(c.to, 1, 16))
-        fail("quantize or encode",
-             "a transform on the way needs x and results on boundaries of 16 bytes");
-    const auto& h = o.hadamard;
-    c.turn.log2_size = static_cast<unsigned>(std::countr_zero(o.hadamard_size));
-    c.turn.signs = h.source             ? detail::turn_signs::source
-                   : h.signs != nullptr ? detail::turn_signs::given
-                                        : detail::turn_signs::none;
-    c.turn.norm = static_cast<float>(1 / std::sqrt(static_cast<double>(o.hadamard_size)));
-    c.turn.source = {h.source.value_or(random_source{}), h.stream_offset};
-    c.turn.given = h.signs;
 }
 
 /// Workspace, and what is known of the tensor or its lines before any block is.
@@ -388,80 +263,6 @@ void decode(const block_memory& from, void* out, carrier c, const block_format& 
         find_outer<C>(call, s);
         detail::block_kernels<C>::decode(call, s);
     });
-}
-
-// ---- both ways ------------------------------------------------------------------------------------
-
-namespace {
-
-/// Whether a format's blocks are quick, of `size` elements along an axis, and know no other edges.
-bool is_common_both(const block_format& f, int size) {
-    const auto call = make_call<float>(f, {}, {});
-    const bool has_size = f.shape.rows == 1 && f.shape.columns == static_cast<std::size_t>(size);
-    return call.way != detail::quick_elements::none && has_size && !finds_scales_first(f) &&
-           !is_stochastic(f.scale_rounding) && f.outer.per != granularity::row &&
-           f.edges.nan == nan_policy::block && f.edges.infinity == infinity_policy::nan;
-}
-
-block_layout layout_both(const block_format& f, std::size_t rows, std::size_t columns, int axis) {
-    const std::array<std::size_t, 2> shape{rows, columns};
-    return layout_of(f.shape, shape, axis);
-}
-
-}  // namespace
-
-bool has_both(carrier c, const block_format& of_rows, const block_format& of_columns,
-              std::size_t rows, std::size_t columns, std::size_t hadamard_size) {
-    constexpr std::size_t most = 1U << 31;
-    const auto size = static_cast<int>(of_rows.shape.columns);
-    if (c != carrier::bfloat16 || (size != 16 && size != 32) || rows > most || columns > most)
-        return false;
-    if (hadamard_size != 0 && (hadamard_size != 16 || size != 16)) return false;
-    if (rows % static_cast<std::size_t>(size) != 0 || columns % static_cast<std::size_t>(size) != 0)
-        return false;
-    if (!is_common_both(of_rows, size) || !is_common_both(of_columns, size)) return false;
-    const auto a = make_call<float>(of_rows, {}, {}), b = make_call<float>(of_columns, {}, {});
-    return a.way == b.way && a.fits_pairs == b.fits_pairs;
-}
-
-void quantize_both(const void* x, void* by_rows, void* by_columns, carrier c,
-                   const block_format& of_rows, const block_format& of_columns, std::size_t rows,
-                   std::size_t columns, const both_options& o, stream s) {
-    if (!has_both(c, of_rows, of_columns, rows, columns, o.by_columns.hadamard_size))
-        fail("quantize_both", "no kernel works both ways here (has_both); call quantize twice");
-    if (rows == 0 || columns == 0) return;
-    if (x == nullptr || by_rows == nullptr || by_columns == nullptr)
-        fail("quantize_both", "x and results must not be null where there are elements");
-    for (const block_options* way : {&o.by_rows, &o.by_columns})
-        if (way->random != nullptr || way->ideals != nullptr || way->outer != nullptr)
-            fail("quantize_both", "random bits and scales are not given here; call quantize twice");
-    if (o.by_rows.hadamard_size != 0 || o.by_columns.hadamard.is_inverse)
-        fail("quantize_both", "columns alone are transformed, and not inversely");
-    const auto on_boundary = [](const void* p) { return detail::is_aligned(p, 2, 8); };
-    if (!on_boundary(x) || !on_boundary(by_rows) || !on_boundary(by_columns))
-        fail("quantize_both", "x and results must lie on boundaries of 16 bytes");
-    const auto row_blocks = layout_both(of_rows, rows, columns, 1);
-    const auto column_blocks = layout_both(of_columns, rows, columns, 0);
-    detail::both_call call;
-    call.by_rows = make_call<float>(of_rows, row_blocks, o.by_rows);
-    call.by_columns = make_call<float>(of_columns, column_blocks, o.by_columns);
-    call.rows = static_cast<std::uint32_t>(rows);
-    call.columns = static_cast<std::uint32_t>(columns);
-    call.size = static_cast<int>(of_rows.shape.columns);
-    call.by_rows.from = call.by_columns.from = x;
-    call.by_rows.to = by_rows;
-    call.by_columns.to = by_columns;
-    if (o.by_columns.hadamard_size > 0)
-        turn<carrier::bfloat16>(call.by_columns, o.by_columns, nullptr, s);
-    if (call.by_rows.line_count + call.by_columns.line_count > 0) {
-        auto* const at = static_cast<std::uint8_t*>(o.by_rows.workspace);
-        if (at == nullptr || reinterpret_cast<std::uintptr_t>(at) % 16 != 0)
-            fail("quantize_both",
-                 "needs a workspace of both_workspace_size bytes on a boundary of 16");
-        call.by_rows.lines = reinterpret_cast<detail::outer_line<float>*>(at);
-        call.by_columns.lines = reinterpret_cast<detail::outer_line<float>*>(at + 128);
-    }
-    detail::block_both<carrier::bfloat16>::work(call, s);
 }
 
 }  // namespace lowp::cuda
