@@ -84,8 +84,8 @@ def _by_kernel(
     format: str,
     calls: torch.Tensor | None,
     *,
-    rounding: str | None,
-    random_bits: int | None,
+    rounding: str | None = None,
+    random_bits: int | None = None,
     seed: int = 0,
     stream: int = 0,
 ) -> torch.Tensor:
