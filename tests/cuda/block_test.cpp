@@ -334,7 +334,7 @@ TEST_CASE_TEMPLATE("a transform on the way gives the bits of a transform before"
     for (const char* const text :
          {"mxfp4", "mxfp8_e4m3", "nvfp4", "nvfp4/rounding=stochastic_a",
           "mxfp4/rounding=stochastic_a", "nvfp4/outer=row", "mxfp4/mse", "int8_row"})
-        for (const std::size_t size : {2, 16, 32, 256})
+        for (const std::size_t size : {2U, 16U, 32U, 256U})
             for (const form& at : {form{{3, 512}, -1}, form{{512, 36}, 0}, form{{2, 256, 8}, 1}})
                 wrong += turned_differences<T>(parse_block_format(text), at, size, d);
     CHECK(wrong == 0);
