@@ -255,49 +255,8 @@ void conversions<C>::encode(const call<T>& c, const walk& w, stream s) {
     });
 }
 
-/// Values of codes of one byte over one dense run: looked up, worked out once a thread block.
-template <carrier C, class T = worker_t<C>>
-__global__ void __launch_bounds__(block_threads)
-    decode_bytes(const __grid_constant__ call<T> c, std::uint64_t n) {
-    constexpr int N = bytes_of(C) == 2 ? 16 : bytes_of(C) == 4 ? 8 : 4;
-    __shared__ word_of<T> values[256];
-    for (unsigned code = threadIdx.x; code < 256; code += blockDim.x)
-        lowp::detail::with_integer_path(c.plan.path, [&](auto way) {
-            values[code] = lowp::detail::decode_lanes<lanes<T>, decltype(way)::value>(c.plan, code);
-        });
-    __syncthreads();
-    const auto mask = static_cast<std::uint32_t>(c.plan.code_mask);
-    std::uint32_t above = 0;
-    const std::uint64_t thread = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
-    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
-    for (std::uint64_t g = thread; g < n / N; g += threads) {
-        std::uint32_t codes[N];
-        load_codes(c.from, 1, g * N, codes);
-        word_of<T> v[N];
-#pragma unroll
-        for (int j = 0; j < N; ++j) {
-            above |= codes[j] & ~mask;
-            v[j] = values[codes[j]];
-        }
-        store_values<C>(c.to, g * N, v);
-    }
-    if (thread < n % N) {
-        const std::uint64_t i = n / N * N + thread;
-        std::uint32_t codes[1];
-        load_codes(c.from, 1, i, codes);
-        above |= codes[0] & ~mask;
-        const word_of<T> v[1] = {values[codes[0]]};
-        store_values<C>(c.to, i, v);
-    }
-    if (above != 0 && c.failures != nullptr) atomicOr(c.failures, code_too_wide);
-}
-
 template <carrier C>
 void conversions<C>::decode(const call<T>& c, const walk& w, stream s) {
-    constexpr int N = 16;  // neighbours on boundaries of 16 bytes, whatever the carrier
-    const bool is_run = w.is_flat() || (c.ignores_index && w.is_dense());
-    if (is_run && c.code_bytes == 1 && is_aligned(c.from, 1, N) && is_aligned(c.to, bytes_of(C), N))
-        return launch(&decode_bytes<C>, blocks_for(w.size / 4 + 16), s, c, std::uint64_t{w.size});
     launch_over<decode_verb<C>, decode_verb<C>>(c, w, c.code_bytes, bytes_of(C), s);
 }
 
