@@ -167,7 +167,7 @@ __global__ void __launch_bounds__(block_threads)
 
 /// tasks: of `across` threads' columns and a band of Rows rows each.
 template <block_verb V, class Way, int Rows, int Words>
-__global__ void __launch_bounds__(block_threads, Rows * Words <= 16 ? 3 : 2)
+__global__ void __launch_bounds__(block_threads, Rows* Words <= 16 ? 3 : 2)
     quick_columns(const __grid_constant__ block_call<float> c,
                   const __grid_constant__ block_call<float> slow, std::uint64_t tasks,
                   std::uint32_t across) {

@@ -116,8 +116,10 @@ __device__ void finish_strip(const block_call<float>& c, const block_call<float>
 
 /// Thread blocks a processor, which bounds registers: as many as hold a step without spilling much.
 template <block_verb V, class Way>
-inline constexpr int quick_blocks =
-    V == block_verb::quantize && bytes_of(Way::C) == 4 && is_stochastic(Way::mode) ? 3 : 4;
+inline constexpr int quick_blocks = V == block_verb::quantize&& bytes_of(Way::C) == 4 &&
+                                            is_stochastic(Way::mode)
+                                        ? 3
+                                        : 4;
 
 /// log2_lanes: of a block's strips, at least 1.
 template <block_verb V, class Way>

@@ -217,7 +217,9 @@ std::size_t given_differences(const block_format& f, const form& at, dice& d) {
     const auto x = block_inputs<T>(l.size(), d);
     std::vector<double> ideals(l.blocks());
     for (double& s : ideals)
-        s = d.below(9) == 0 ? 0 : std::ldexp(1.0 + d.below(64) / 64.0, d.between(-4, 3));
+        s = d.below(9) == 0
+                ? 0
+                : std::ldexp(1.0 + static_cast<double>(d.below(64)) / 64.0, d.between(-4, 3));
     std::vector<std::uint32_t> words(l.size());
     for (std::uint32_t& w : words) w = static_cast<std::uint32_t>(d()) >> (32 - f.random_bits);
     block_options o = cpu_options<T>({}, 0);

@@ -133,8 +133,9 @@ struct aligned_lanes {
 
     /// c and `terms` products, aligned together.
     template <rounding R, cut C>
-    [[gnu::always_inline]] static constexpr word together(const aligned_plan& u, const aligned_factors& f,
-                                                std::size_t terms, word c) {
+    [[gnu::always_inline]] static constexpr word together(const aligned_plan& u,
+                                                          const aligned_factors& f,
+                                                          std::size_t terms, word c) {
         const auto is_zero = L::equal(c & L::set(magnitude_mask), L::set(0));
         auto largest = L::larger(bits(u.lowest_power), L::select(is_zero, L::set(0), power_of(c)));
         for (std::size_t i = 0; i < terms; ++i)
@@ -151,8 +152,9 @@ struct aligned_lanes {
 
     /// The same where groups of products are summed exactly and scaled.
     template <rounding R, cut C>
-    [[gnu::always_inline]] static constexpr word grouped(const aligned_plan& u, const aligned_factors& f,
-                                               std::size_t terms, word c) {
+    [[gnu::always_inline]] static constexpr word grouped(const aligned_plan& u,
+                                                         const aligned_factors& f,
+                                                         std::size_t terms, word c) {
         word values[most_groups];
         const auto zero = L::set(0);
         const auto is_zero = L::equal(c & L::set(magnitude_mask), zero);
@@ -185,8 +187,9 @@ struct aligned_lanes {
 
     /// Products first, first + step, ... cut to 24 bits below the largest of them.
     [[gnu::always_inline]] static constexpr partial products_alone(const aligned_factors& f,
-                                                         std::size_t terms, std::size_t first,
-                                                         std::size_t step) {
+                                                                   std::size_t terms,
+                                                                   std::size_t first,
+                                                                   std::size_t step) {
         auto largest = bits(0x1p-600);
         for (std::size_t i = first; i < terms; i += step)
             largest = L::larger(largest, L::product(bits(f.a_powers[i]), column(f.b_powers, i)));
@@ -209,8 +212,9 @@ struct aligned_lanes {
     }
 
     template <rounding R>
-    [[gnu::always_inline]] static constexpr word apart(const aligned_plan& u, const aligned_factors& f,
-                                             std::size_t terms, word c) {
+    [[gnu::always_inline]] static constexpr word apart(const aligned_plan& u,
+                                                       const aligned_factors& f, std::size_t terms,
+                                                       word c) {
         partial p{};
         const bool halves = u.alignment == alignment::halves;
         if (halves) {
