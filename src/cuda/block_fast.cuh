@@ -114,16 +114,14 @@ __device__ void finish_strip(const block_call<float>& c, const block_call<float>
     else store_code_words<C>(c, group * 8, x.w);
 }
 
-/// Thread blocks a processor, which bounds registers: as many as hold a step without spilling much.
-template <block_verb V, class Way>
-inline constexpr int quick_blocks = V == block_verb::quantize&& bytes_of(Way::C) == 4 &&
-                                            is_stochastic(Way::mode)
-                                        ? 3
-                                        : 4;
+/// Thread blocks a processor, which bounds registers. 0: as the compiler has it, which takes 64 or 80 for
+/// quantize (with 1 it would take 148, and half of the speed).
+template <block_verb V>
+inline constexpr int quick_blocks = V == block_verb::encode ? 4 : 0;
 
 /// log2_lanes: of a block's strips, at least 1.
 template <block_verb V, class Way>
-__global__ void __launch_bounds__(block_threads, quick_blocks<V, Way>)
+__global__ void __launch_bounds__(block_threads, quick_blocks<V>)
     quick_lines(const __grid_constant__ block_call<float> c,
                 const __grid_constant__ block_call<float> slow, std::uint64_t groups,
                 unsigned log2_lanes) {
