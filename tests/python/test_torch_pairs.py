@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any
 
 import pytest
@@ -214,6 +215,14 @@ def test_delayed_scales_in_tensor_operations_are_the_hosts(
         assert torch.equal(got.nan_to_num(7), want.nan_to_num(7))
         assert torch.equal(there[1], here[1])
         assert torch.equal(there[0].nan_to_num(-1), here[0].nan_to_num(-1))
+
+
+def test_the_kernel_of_delayed_scales_needs_no_option_that_an_operator_leaves_out() -> None:
+    """The dispatcher hands on what differs from the schema's defaults, and no more."""
+    options = inspect.signature(_delayed._by_kernel).parameters.values()
+    named = [p for p in options if p.kind is p.KEYWORD_ONLY]
+    assert len(named) == 4
+    assert all(p.default is not p.empty for p in named)
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
