@@ -16,12 +16,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-# isort: off
-import torch  # before lowp: PyTorch 2.11 has crashed where another pybind11 module was there first
 import lowp.torch as lt
+import torch
 from lowp import _device_both
 from lowp.study.tasks._gpt import GPT, Size
-# isort: on
 
 KEEP = ("lm_head",)  # as the papers do; the embedding has no product
 VOCABULARY = 50304

@@ -31,7 +31,7 @@ from lowp._device_calls import (
     word_of,
     work_of,
 )
-from lowp._device_libraries import Library, is_device, library_of
+from lowp._device_libraries import Library, check_place, is_device, library_of
 from lowp._device_pack import pack, unpack
 
 __all__ = [
@@ -68,13 +68,9 @@ def _conversion(
 
 @lru_cache(maxsize=4096, typed=True)
 def block_of(fmt: Any, rounding: Any, saturation: Any, random_bits: Any) -> _core.BlockFormat:
-    """The block format of a call; NotImplementedError where the device has no kernels for it."""
-    block = _blocks._format(fmt, rounding, saturation, random_bits)
-    if not module().has_kernels(block.name):
-        raise NotImplementedError(
-            f"{block} is not worked on by the device: pass a CPU array, or use lowp.torch"
-        )
-    return block
+    """The block format of a call."""
+    module()
+    return _blocks._format(fmt, rounding, saturation, random_bits)
 
 
 @lru_cache(maxsize=4096)
@@ -127,10 +123,9 @@ def quantize(
         y = library.empty_like(x)
     else:
         y = out
-        if not is_device(out) or out.shape != x.shape or library.dtype(out) != dtype:
-            raise ValueError(
-                f"out must be on x's device, with its shape {tuple(x.shape)} and dtype {dtype}"
-            )
+        check_place(library, x, out, "out")
+        if out.shape != x.shape or library.dtype(out) != dtype:
+            raise ValueError(f"out must have x's shape {tuple(x.shape)} and dtype {dtype}")
     block = block_of(fmt, *modes) if _is_block(fmt) else None
     words = word = None
     if random is not None:
@@ -272,11 +267,12 @@ def _codes_for(library: Library, x: Any, target: _core.Format, out: Any) -> tupl
     name = _code_dtype(target.bits)
     if out is None:
         return library.empty(x, tuple(x.shape), name), np.dtype(name).itemsize
-    integer = library.dtype(out) if is_device(out) else ""
+    check_place(library, x, out, "out")
+    integer = library.dtype(out)
     fits = integer in _UNSIGNED and np.dtype(integer).itemsize * 8 >= target.bits
     if not fits or tuple(out.shape) != tuple(x.shape):
         raise ValueError(
-            f"out must be on x's device, with its shape {tuple(x.shape)} and dtype {name} or wider"
+            f"out must have x's shape {tuple(x.shape)} and dtype {name} or a wider one"
         )
     return out, np.dtype(integer).itemsize
 
@@ -302,7 +298,8 @@ def decode(codes: Any, fmt: Any, *, dtype: Any = None, out: Any = None, threads:
         y = library.empty(codes, tuple(codes.shape), name)
     else:
         y = out
-        if not is_device(out) or out.shape != codes.shape or library.dtype(out) != name:
+        check_place(library, codes, out, "out")
+        if out.shape != codes.shape or library.dtype(out) != name:
             raise ValueError(f"out must have shape {tuple(codes.shape)} and dtype {name}")
     made, source = _conversion(fmt, name, None, None, None)
     word = None

@@ -10,7 +10,8 @@ import numpy as np
 
 from lowp import _arrays, _core
 from lowp._block_tensor import check_axis, grid
-from lowp._device_libraries import Library, is_device, library_of
+from lowp._device_calls import foreign
+from lowp._device_libraries import Library, check_place, is_device, library_of
 
 __all__ = ["blocks_of", "ideal_scales", "random_words"]
 
@@ -24,11 +25,9 @@ def random_words(library: Library, x: Any, random: Any) -> Any:
     if not is_device(random):
         words = np.asarray(_arrays._plain_random(random, tuple(x.shape)))
         return library.from_host(x, words)
-    if library_of(random) is not library or library.dtype(random) != "uint32":
-        raise TypeError(
-            "random on a device must be uint32 of the library that x is of; got "
-            f"{type(random).__name__} of {getattr(random, 'dtype', None)}"
-        )
+    check_place(library, x, random, "random")
+    if library.dtype(random) != "uint32":
+        raise TypeError(f"random on a device must be uint32; got {library.dtype(random)}")
     if tuple(random.shape) != tuple(x.shape):
         raise ValueError(
             f"random must have the shape of x, {tuple(x.shape)}; got {tuple(random.shape)}"
@@ -43,7 +42,8 @@ def blocks_of(x: Any, block: Any, *, axis: int = -1) -> Any:
     count, rows, columns, down, across, _ = _core._block_grid(fmt, list(x.shape), at)
     high, wide = -(-rows // down), -(-columns // across)
     library = library_of(x)
-    assert library is not None
+    if library is None:
+        return foreign(blocks_of, x, block, axis=axis)
     padded = library.empty(x, (count, high * down, wide * across), library.dtype(x))
     padded[...] = 0
     padded[:, :rows, :columns] = x.reshape(count, rows, columns)
@@ -76,8 +76,7 @@ def ideal_scales(library: Library, x: Any, block: _core.BlockFormat, axis: int, 
         if wrong.size:
             raise ValueError(f"scales must be finite and not negative; got {wrong.flat[0]}")
         return library.from_host(x, np.ascontiguousarray(given.reshape(-1)))
-    if library_of(given) is not library:
-        raise TypeError("scales on a device must be of the library that x is of")
+    check_place(library, x, given, "scales")
     values = library.contiguous(library.convert(given, "float64")).reshape(-1)
     if not library.is_captured(x):
         functions: Any = import_module(type(values).__module__.partition(".")[0])

@@ -11,7 +11,7 @@ import numpy as np
 from lowp import _arrays
 from lowp._block_tensor import check_axis
 from lowp._device_calls import check_floats, foreign, module
-from lowp._device_libraries import is_device, library_of
+from lowp._device_libraries import check_place, is_device, library_of
 
 __all__ = ["hadamard"]
 
@@ -42,10 +42,10 @@ def hadamard(
     check_floats(dtype)
     at = check_axis(axis, len(shape))
     _check(shape, axis, index(size), seed is not None and signs is not None)
-    if out is not None and (
-        not is_device(out) or tuple(out.shape) != shape or library.dtype(out) != dtype
-    ):
-        raise ValueError(f"out must be on x's device, with its shape {shape} and dtype {dtype}")
+    if out is not None:
+        check_place(library, x, out, "out")
+        if tuple(out.shape) != shape or library.dtype(out) != dtype:
+            raise ValueError(f"out must have x's shape {shape} and dtype {dtype}")
     columns = math.prod(shape[at % len(shape) + 1 :])
     offset = 0 if stream_offset is None else library.pointer(stream_offset)
     source = None

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Library", "adopt", "is_device", "library_of"]
+__all__ = ["Library", "adopt", "check_place", "is_device", "library_of"]
 
 #: DLPack's numbers of CUDA memory, plain and managed.
 _DLPACK_CUDA = (2, 13)
@@ -56,6 +56,8 @@ class _Torch:
         return name
 
     def pointer(self, x: Any) -> int:
+        if x.is_neg():  # its memory has the other sign
+            raise TypeError("got a tensor that PyTorch negates when it reads it: x.resolve_neg()")
         return x.data_ptr()  # type: ignore[no-any-return]
 
     def is_plain(self, x: Any) -> bool:
@@ -124,13 +126,16 @@ class _CuPy:
         return x.astype(dtype, copy=False)
 
     def empty(self, x: Any, shape: tuple[int, ...], dtype: str) -> Any:
-        return self._cupy.empty(shape, dtype)
+        with x.device:
+            return self._cupy.empty(shape, dtype)
 
     def empty_like(self, x: Any) -> Any:
-        return self._cupy.empty_like(x)
+        with x.device:
+            return self._cupy.empty_like(x)
 
     def from_host(self, x: Any, values: np.ndarray[Any, Any]) -> Any:
-        return self._cupy.asarray(values)
+        with x.device:
+            return self._cupy.asarray(values)
 
     def host(self, x: Any) -> np.ndarray[Any, Any]:
         return np.asarray(self._cupy.asnumpy(x))
@@ -166,11 +171,11 @@ def _root(kind: Any) -> str:
 
 def is_device(x: Any) -> bool:
     """Whether x lies in the memory of a CUDA device."""
-    tensor = getattr(x, "is_cuda", None)  # PyTorch's: its interface refuses tensors with a gradient
-    if tensor is not None:
-        return bool(tensor)
     if isinstance(x, (np.ndarray, np.generic, float, int, str, list, tuple)):
         return False
+    tensor = getattr(x, "is_cuda", None)  # PyTorch's: its interface refuses tensors with a gradient
+    if isinstance(tensor, bool):
+        return tensor
     kind: Any = type(x)
     if _root(kind) == "cupy":
         return hasattr(x, "__cuda_array_interface__")
@@ -190,6 +195,16 @@ def library_of(x: Any) -> Library | None:
     """The library that x is of, or None for one that lowp does not know."""
     kind: Any = type(x)
     return _library(kind)
+
+
+def check_place(library: Library, x: Any, other: Any, what: str) -> None:
+    """ValueError for an array that is not of x's library or not on its device."""
+    if not is_device(other) or library_of(other) is not library:
+        raise ValueError(f"{what} must be on x's device and of its library")
+    if library.index(other) != library.index(x):
+        raise ValueError(
+            f"{what} must be on x's device, {library.index(x)}; got one on {library.index(other)}"
+        )
 
 
 def _helper() -> tuple[str, Any]:

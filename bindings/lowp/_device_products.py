@@ -15,7 +15,7 @@ import numpy as np
 
 from lowp import _core, _device, _products
 from lowp._device_calls import check_floats, check_no_gradient, module, source_of
-from lowp._device_libraries import Library, adopt, is_device, library_of
+from lowp._device_libraries import Library, adopt, check_place, is_device, library_of
 
 __all__ = ["matmul"]
 
@@ -227,6 +227,9 @@ def matmul(
             return matmul(a, b, **options, **source)
     check_no_gradient(a)
     check_no_gradient(b)
+    for other, what in ((b, "b"), (c, "c"), (out, "out")):
+        if is_device(other):
+            check_place(library, a, other, what)
     how = _core.accumulator(accumulator)
     dtype = _dtype_of(library, a, "a")
     if _dtype_of(library, b, "b") != dtype:

@@ -4,6 +4,9 @@
 #ifdef CONSUMER_HAS_DISPATCH
 #include <lowp/dispatch.hpp>
 #endif
+#ifdef CONSUMER_HAS_CUDA
+#include <lowp/cuda.hpp>
+#endif
 #include <lowp/lowp.hpp>
 
 int main() {

@@ -93,7 +93,9 @@ def _by_kernel(
     library: Any = library_of(x)
     with contextlib.nullcontext() if library.is_current(x) else library.device(x):
         block = _device.block_of(format, rounding, None, random_bits)
-        given = source_of(library, x, seed=seed, stream=stream, stream_offset=calls)
+        given = source_of(
+            library, x, seed=seed, stream=stream, stream_offset=_ops.counter(calls, x)
+        )
         y = torch.empty_like(x)
         ideal = scale.double().reshape(1)
         _device._quantize_blocks(

@@ -225,6 +225,11 @@ def _quantize_cuda(
     return _quantize(x, format, axis, calls, scales, seed=seed, stream=stream, **options)
 
 
+def counter(calls: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor | None:
+    """A number of calls, where kernels can read it that work on x."""
+    return None if calls is None else calls.to(x.device, torch.int64)
+
+
 def has_kernels(x: torch.Tensor) -> bool:
     """Whether x lies where lowp._cuda works."""
     return bool(x.is_cuda) and _device.kernels() is not None

@@ -70,8 +70,8 @@ def _quantize_both(
                 row_source=(rows_seed, rows_stream),
                 column_source=(columns_seed, columns_stream),
                 signs=signs,
-                stream_offset=calls,
-                signs_offset=hadamard_calls,
+                stream_offset=_ops.counter(calls, x),
+                signs_offset=_ops.counter(hadamard_calls, x),
             )
     a = _along(x, rows, -1, calls, seed=rows_seed, stream=rows_stream)
     if hadamard:

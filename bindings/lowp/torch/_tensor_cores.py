@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from threading import Lock
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from lowp.torch.recipe import Layer, Quantizer
 
 __all__ = ["matmul", "route_of", "routes"]
 
+_SWITCH = Lock()
 #: From the fastest on; all have float32's largest exponent.
 _ROUTES = ("bfloat16", "tensorfloat32")
 _OPERANDS = {
@@ -99,12 +101,13 @@ def _tensorfloat32() -> Iterator[None]:
     name, value = "allow_tf32", True
     if hasattr(switch, "fp32_precision"):
         name, value = "fp32_precision", "tf32"  # type: ignore[assignment]
-    before = getattr(switch, name)
-    setattr(switch, name, value)
-    try:
-        yield
-    finally:
-        setattr(switch, name, before)
+    with _SWITCH:  # of the process: PyTorch works backward in a thread for each device
+        before = getattr(switch, name)
+        setattr(switch, name, value)
+        try:
+            yield
+        finally:
+            setattr(switch, name, before)
 
 
 def _matmul(a: torch.Tensor, b: torch.Tensor, route: str) -> torch.Tensor:
