@@ -39,6 +39,7 @@ nitpick_ignore_regex = [
     ("py:.*", r"(?!lowp\.).*|.*[|\[].*"),  # types of other libraries, and pieces of types
     ("py:.*", r"lowp\.(.*\.)?_.*"),  # what is not for users
     ("cpp:identifier", r"(std|detail|Eigen)\b.*|Index"),  # these, and what is not for users
+    ("cpp:identifier", r"CUstream_st"),  # CUDA's own
     ("cpp:identifier", r"\w+::\w+"),  # enumerators as defaults of fields that have the enum's name
     ("cpp:identifier", r"matrix_view<.*|factor_scales|function"),  # of detail, with public members
     ("cpp:identifier", r"in<S>|_\w+"),  # a template within itself; suffixes of literals
