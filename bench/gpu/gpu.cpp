@@ -2,10 +2,8 @@
 // values a second, bytes a second, and the ratio to the copy.
 #include <cuda_runtime_api.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <functional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -13,37 +11,16 @@
 #include "lowp/cuda.hpp"
 #include "lowp/cuda_block.hpp"
 #include "lowp/formats.hpp"
+#include "timing.hpp"
 
 namespace {
 
 namespace cuda = lowp::cuda;
 
-void check(cudaError_t status) {
-    if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));
-}
+using lowp::bench::check;
 
-/// Median seconds of a call, by events, after warming up.
-double seconds(const std::function<void()>& work) {
-    constexpr int repeats = 15;
-    cudaEvent_t begin = nullptr;
-    cudaEvent_t end = nullptr;
-    check(cudaEventCreate(&begin));
-    check(cudaEventCreate(&end));
-    std::vector<float> times;
-    for (int i = 0; i < repeats + 3; ++i) {
-        check(cudaEventRecord(begin));
-        work();
-        check(cudaEventRecord(end));
-        check(cudaEventSynchronize(end));
-        float milliseconds = 0;
-        check(cudaEventElapsedTime(&milliseconds, begin, end));
-        if (i >= 3) times.push_back(milliseconds);
-    }
-    check(cudaEventDestroy(begin));
-    check(cudaEventDestroy(end));
-    std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
-    return 1e-3 * static_cast<double>(times[repeats / 2]);
-}
+/// Median seconds of fifteen calls.
+double seconds(const std::function<void()>& work) { return lowp::bench::seconds<15>(work); }
 
 constexpr std::size_t n = std::size_t{1} << 28;
 double copied_bytes_a_second = 0;

@@ -2,16 +2,15 @@
 // and format of the factors.
 #include <cuda_runtime_api.h>
 
-#include <algorithm>
 #include <cstdio>
 #include <functional>
-#include <stdexcept>
 #include <string>
 #include <vector>
 
 #include "lowp/accumulator_names.hpp"
 #include "lowp/cuda_product.hpp"
 #include "lowp/formats.hpp"
+#include "timing.hpp"
 
 namespace {
 
@@ -19,32 +18,10 @@ namespace cuda = lowp::cuda;
 
 constexpr std::size_t side = 4096;
 
-void check(cudaError_t status) {
-    if (status != cudaSuccess) throw std::runtime_error(cudaGetErrorString(status));
-}
+using lowp::bench::check;
 
-/// Median seconds of a call, by events, after warming up.
-double seconds(const std::function<void()>& work) {
-    constexpr int repeats = 3;
-    cudaEvent_t begin = nullptr;
-    cudaEvent_t end = nullptr;
-    check(cudaEventCreate(&begin));
-    check(cudaEventCreate(&end));
-    std::vector<float> times;
-    for (int i = 0; i < repeats + 1; ++i) {
-        check(cudaEventRecord(begin));
-        work();
-        check(cudaEventRecord(end));
-        check(cudaEventSynchronize(end));
-        float milliseconds = 0;
-        check(cudaEventElapsedTime(&milliseconds, begin, end));
-        if (i >= 1) times.push_back(milliseconds);
-    }
-    check(cudaEventDestroy(begin));
-    check(cudaEventDestroy(end));
-    std::nth_element(times.begin(), times.begin() + repeats / 2, times.end());
-    return 1e-3 * static_cast<double>(times[repeats / 2]);
-}
+/// Median seconds of three calls.
+double seconds(const std::function<void()>& work) { return lowp::bench::seconds<3>(work); }
 
 /// Device memory of the benchmark: factors of values from codes, sums, scales of ones.
 struct arrays {

@@ -1,4 +1,4 @@
-// What the files of lowp._cuda share: pointers as integers, names parsed once, the place of a call.
+// What the files of lowp._cuda share: pointers as integers, names parsed once.
 #pragma once
 
 #include <pybind11/pybind11.h>
@@ -54,23 +54,6 @@ template <class T>
 T* at(pointer p) {
     return reinterpret_cast<T*>(p);  // NOLINT: pointers come as integers here
 }
-
-/// The random bits of a call and where it runs.
-struct place {
-    std::uint64_t seed = 0, stream = 0;
-    std::string generator = "philox4x32_10";
-    pointer stream_offset = 0, failures = 0, queue = 0;
-
-    [[nodiscard]] cuda::options options() const {
-        constexpr std::array<std::string_view, 2> names{"philox4x32_10", "philox4x32_7"};
-        cuda::options o;
-        o.source = {seed, stream, enumerator<lowp::generator>(generator, names, "generator")};
-        o.stream_offset = at<const std::uint64_t>(stream_offset);
-        o.failures = at<std::uint32_t>(failures);
-        return o;
-    }
-    [[nodiscard]] cuda::stream cuda_stream() const { return at<CUstream_st>(queue); }
-};
 
 inline projection projection_of(const std::string& r, const std::string& s, int random_bits) {
     return {enumerator<rounding>(r, rounding_names, "rounding"),

@@ -207,7 +207,7 @@ def _quantize_cuda(
     if _device.kernels() is not None:
         source: dict[str, Any] = {"seed": seed, "stream": stream} if seed or stream else {}
         if calls is not None:
-            source["stream_offset"] = calls.to(x.device, torch.int64)
+            source["stream_offset"] = counter(calls, x)
         try:
             return _device.quantize(  # type: ignore[no-any-return]
                 x,
@@ -235,21 +235,8 @@ def has_kernels(x: torch.Tensor) -> bool:
     return bool(x.is_cuda) and _device.kernels() is not None
 
 
-def _counted(x: torch.Tensor, options: dict[str, Any]) -> dict[str, Any]:
-    """The options with a number of the call that is known on the device alone."""
-    stream = options["stream"]
-    if not isinstance(stream, torch.Tensor):
-        return options
-    return {**options, "stream": 0, "stream_offset": stream.to(x.device, torch.int64)}
-
-
 def _on_device(x: torch.Tensor, found: Any, **options: Any) -> torch.Tensor:
-    """The device's kernel, or the plain path, or for what neither does the CPU's on a copy of x."""
-    if has_kernels(x):
-        try:
-            return _device.quantize(x, found, **_counted(x, options))
-        except NotImplementedError:
-            pass
+    """The plain path, or for what it does not know the CPU's kernel on a copy of x."""
     try:
         return _plain().quantize(x, found, **options)
     except NotImplementedError:
