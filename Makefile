@@ -145,14 +145,15 @@ test-python: $(STAMPS)/package $(STAMPS)/extra-cli $(STAMPS)/extra-test $(STAMPS
 	@MYPYPATH=bindings $(BIN)/stubtest lowp._core --mypy-config-file pyproject.toml \
 	    --allowlist tests/hygiene/stubtest_allowlist.txt
 	$(say) "Python tests"
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n $(JOBS) --dist worksteal
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m 'not slow' -n $(JOBS) --dist worksteal \
+	    --timeout 600
 
 test: test-cpp test-python docs  ## all tests but the exhaustive and the slow ones
 
 .PHONY: test-slow
 test-slow: test-python $(STAMPS)/extra-demo  ## real training runs and other Python tests of minutes
 	$(say) "slow Python tests"
-	@$(BIN)/python -m pytest -q -m slow
+	@$(BIN)/python -m pytest -q -m slow --timeout 1800
 
 .PHONY: exhaustive
 exhaustive: build-test  ## the exhaustive tests for BUDGET seconds; goes on where it stopped

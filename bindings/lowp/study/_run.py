@@ -188,17 +188,53 @@ def _single_threaded_libraries() -> Iterator[None]:
                 os.environ[name] = value
 
 
-def _pool(workers: int) -> ProcessPoolExecutor:
+class _Workers(Executor):
+    """Processes, each in a pool of its own: one that dies takes along only what it ran, and a pool
+    of several may hang where one of them dies while another starts.
+    """
+
+    def __init__(self, count: int) -> None:
+        # each with what it does or did last
+        self._last = {pool: pool.submit(int) for pool in (_begun() for _ in range(count))}
+        try:
+            for future in self._last.values():
+                future.result()
+        except BrokenProcessPool:
+            raise RuntimeError(
+                "worker processes do not start; a script that runs a study with several workers "
+                "does so under `if __name__ == '__main__':`, as they read it, too"
+            ) from None
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+        """For a worker that has nothing to do: there is one."""
+        pool = next(pool for pool, last in self._last.items() if last.done())
+        try:
+            future = pool.submit(fn, *args, **kwargs)
+        except BrokenProcessPool:  # it died
+            pool.shutdown()
+            del self._last[pool]
+            pool = _begun()
+            future = pool.submit(fn, *args, **kwargs)
+        self._last[pool] = future
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Without wait, what still runs is ended."""
+        if not wait:
+            processes = [process for pool in self._last for process in pool._processes.values()]
+            for process in processes:
+                process.terminate()
+            for process in processes:
+                process.join(_GRACE)
+                process.kill()
+        for pool in self._last:
+            pool.shutdown(cancel_futures=cancel_futures)
+        self._last.clear()
+
+
+def _begun() -> ProcessPoolExecutor:
     # spawn: a fork would copy the threads' locks of the libraries that are loaded here
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), initializer=_begin)
-    try:
-        pool.submit(int).result()
-    except BrokenProcessPool:
-        raise RuntimeError(
-            "worker processes do not start; a script that runs a study with several workers does "
-            "so under `if __name__ == '__main__':`, as they read it, too"
-        ) from None
-    return pool
+    return ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin)
 
 
 @contextlib.contextmanager
@@ -233,7 +269,9 @@ def _dask(
                     f"no Dask scheduler at {scheduler!r} ({error}); give an address such as "
                     "tcp://host:8786, 'local' or 'slurm'"
                 ) from error
-        yield client.get_executor(pure=False, retries=0), max(workers, len(client.ncores()))
+        # some are ready when a worker asks
+        width = 3 * max(workers, len(client.ncores()))
+        yield client.get_executor(pure=False, retries=0), width
 
 
 # ---- the loop ------------------------------------------------------------------------------------
@@ -289,13 +327,11 @@ def run(
     with store.writing(), _single_threaded_libraries(), contextlib.ExitStack() as stack:
         if runner == "dask":
             executor, width = stack.enter_context(_dask(workers, scheduler, cluster or {}))
-            loop = _Loop(study, store, executor, width, counts, limit, retries)
+        elif runner == "pool":
+            executor, width = _Workers(workers), workers
         else:
-            make = _Here if runner == "process" else lambda: _pool(workers)
-            loop = _Loop(
-                study, store, make, workers if runner == "pool" else 0, counts, limit, retries
-            )
-        loop.drive(plan_of(study))
+            executor, width = _Here(), 1
+        _Loop(study, store, executor, width, counts, limit, retries).drive(plan_of(study))
     return store
 
 
@@ -306,25 +342,23 @@ class _Loop:
         self,
         study: Study,
         store: Store,
-        executor: Executor | Callable[[], Executor],
+        executor: Executor,
         width: int,
         counts: Counts,
         limit: int | None,
         retries: int,
     ) -> None:
         self.study, self.store, self.counts = study, store, counts
-        self._make = None if isinstance(executor, Executor) else executor
-        self.executor = executor if isinstance(executor, Executor) else executor()
-        # some are ready when a worker asks; in this process none is
-        self.width = 3 * width if width else 1
+        self.executor = executor
+        self.width = width
         self.left = limit
         self.retries = retries
         self.known = store.done()
         self.is_checked = False
-        self.task = tasks.portable(study.task, study.folder) if width else study.bound.function
+        is_far = not isinstance(executor, _Here)
+        self.task = tasks.portable(study.task, study.folder) if is_far else study.bound.function
         self.attempts: dict[str, int] = {}
         self.running: dict[Future[Outcome], Configuration] = {}
-        self.suspects: deque[Configuration] = deque()
 
     def drive(self, plan: Plan) -> None:
         """Batch after batch, each with the metrics of the one before."""
@@ -351,67 +385,29 @@ class _Loop:
             if c.hash in self.known:
                 self.counts.advance("", "kept")
         waiting = deque({c.hash: c for c in batch if c.hash not in self.known}.values())
-        while waiting or self.suspects or self.running:
+        while waiting or self.running:
             self._submit(waiting)
             if not self.running:
                 return False
             finished, _ = wait(self.running, return_when=FIRST_COMPLETED)
-            if any(_is_broken(future) for future in finished):
-                self._begin_anew(waiting)
-            else:
-                for future in finished:
-                    self._keep(self.running.pop(future), _outcome(future), waiting)
+            for future in finished:
+                self._keep(self.running.pop(future), _outcome(future), waiting)
         return True
 
     def _submit(self, waiting: deque[Configuration]) -> None:
-        """Keep the workers busy; but suspects run alone, so that the one that kills is found."""
-        while self.left != 0:
-            is_suspect = bool(self.suspects)
-            if self.suspects and not self.running:
-                c = self.suspects.popleft()
-            elif not self.suspects and waiting and len(self.running) < self.width:
-                c = waiting.popleft()
-            else:
-                return
-            try:
-                call = self.task, self.study.folder, dict(c.arguments), lowp.__version__
-                self.running[self.executor.submit(execute, *call)] = c
-            except BrokenProcessPool:  # a worker died since; what was running will tell
-                (self.suspects if is_suspect else waiting).appendleft(c)
-                if self.running:
-                    return
-                self._stop()
-                assert self._make is not None
-                self.executor = self._make()
-                continue
+        """Keep the workers busy."""
+        while waiting and self.left != 0 and len(self.running) < self.width:
+            c = waiting.popleft()
+            call = self.task, self.study.folder, dict(c.arguments), lowp.__version__
+            self.running[self.executor.submit(execute, *call)] = c
             if self.left is not None:
                 self.left -= 1
-            if is_suspect:
-                return
-
-    def _begin_anew(self, waiting: deque[Configuration]) -> None:
-        """A worker died, and with it all that was submitted: new workers."""
-        lost = dict(self.running)
-        wait(lost)
-        self.running.clear()
-        self._stop()
-        assert self._make is not None
-        self.executor = self._make()
-        for future, c in lost.items():
-            if _is_broken(future) and len(lost) > 1:
-                self._give_back()
-                self.suspects.append(c)
-            else:
-                self._keep(c, _outcome(future), waiting)
-
-    def _give_back(self) -> None:
-        if self.left is not None:
-            self.left += 1
 
     def _keep(self, c: Configuration, outcome: Outcome, waiting: deque[Configuration]) -> None:
         tried = self.attempts[c.hash] = self.attempts.get(c.hash, 0) + 1
         if outcome.error and tried <= self.retries:
-            self._give_back()
+            if self.left is not None:
+                self.left += 1
             waiting.appendleft(c)
             return
         self.store.add(c, outcome)
@@ -435,22 +431,4 @@ class _Loop:
         """Leave nothing running: what is not finished was not begun, for the store."""
         for future in self.running:
             future.cancel()
-        processes = list((getattr(self.executor, "_processes", None) or {}).values())
-        manager = getattr(self.executor, "_executor_manager_thread", None)
-        if self.running:
-            for process in processes:
-                process.terminate()
-        if self._make is None:  # Dask's, which takes no more words
-            self.executor.shutdown(wait=not self.running)
-        else:
-            self.executor.shutdown(wait=not self.running, cancel_futures=True)
-        if self.running:
-            for process in processes:
-                process.join(_GRACE)
-                process.kill()
-            if manager is not None:  # else the interpreter's end may meet it closing its pipe
-                manager.join(_GRACE)
-
-
-def _is_broken(future: Future[Outcome]) -> bool:
-    return not future.cancelled() and isinstance(future.exception(), BrokenProcessPool)
+        self.executor.shutdown(wait=not self.running)
