@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "lowp/detail/block_kernel.hpp"
+#include "lowp/detail/lanes.hpp"
 #include "lowp/detail/power_2_4.hpp"
 #include "support.hpp"
 
@@ -30,6 +31,8 @@ T library_power(const lowp::detail::scale_plan<T>& c, T t) {
 
 TEST_CASE_TEMPLATE("exponents by logarithm are a library's next to every power of two", T, float,
                    double) {
+    using lowp::detail::native_lanes;
+    using lowp::detail::power_by_logarithm;
     using limits = std::numeric_limits<T>;
     std::size_t wrong = 0;
     for (const auto rule : {power_of_two::floor, power_of_two::rceil}) {
@@ -41,7 +44,7 @@ TEST_CASE_TEMPLATE("exponents by logarithm are a library's next to every power o
             T above = below;
             for (int step = 0; step < 600 && below > 0; ++step) {
                 for (const T t : {below, above})
-                    wrong += lowp::detail::power_by_logarithm(c, t) != library_power(c, t);
+                    wrong += power_by_logarithm<native_lanes<T>>(c, t) != library_power(c, t);
                 below = std::nextafter(below, T{0});
                 above = std::nextafter(above, limits::max());
             }

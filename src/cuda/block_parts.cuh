@@ -227,7 +227,8 @@ __device__ word_of<T> ideal_of(const block_call<T>& c, std::uint64_t block, T st
         return is_nan_word<T>(bits) ? bits : __builtin_bit_cast(word_of<T>, ideal);
     }
     if (c.rule.by_logarithm && statistic > 0)
-        return __builtin_bit_cast(word_of<T>, lowp::detail::power_by_logarithm(c.rule, statistic));
+        return __builtin_bit_cast(word_of<T>,
+                                  lowp::detail::power_by_logarithm<lanes<T>>(c.rule, statistic));
     const bool is_te = c.rule.arithmetic == arithmetic::transformer_engine;
     return lowp::detail::ideal_scale<lanes<T>>(
         c.rule, bits, __builtin_bit_cast(word_of<T>, is_te ? outer.inverse : outer.scale));

@@ -104,8 +104,9 @@ template <class L>
 
 /// The power of two of rules whose exponents come from a rounded logarithm, as other libraries have
 /// them: floor(log2 t) - emax, or ceil(log2(t / M)), the logarithm rounded to T. t: positive.
-/// One value a step; the same as with a library's log2, whose last bits do not matter.
-template <class T>
+/// One value a step; the same as with a library's log2, whose last bits do not matter. L: of the kernel that
+/// calls it, so that code of one instruction set stays apart from that of others.
+template <class L, class T = typename L::element>
 [[nodiscard]] constexpr T power_by_logarithm(const scale_plan<T>& c, T t) {
     using word = typename carrier<T>::word;
     constexpr int mantissa = carrier<T>::mantissa;

@@ -201,7 +201,7 @@ struct over_blocks {
         ideal_loop(c, statistics, outer, ideals, n);
         if (!c.by_logarithm) return;
         for (std::size_t i = 0; i < n; ++i)
-            if (statistics[i] > 0) ideals[i] = power_by_logarithm(c, statistics[i]);
+            if (statistics[i] > 0) ideals[i] = power_by_logarithm<L>(c, statistics[i]);
     }
 
     static void totals(const totals_plan<T>& p, const T* scales, const T* outer, T* totals,
