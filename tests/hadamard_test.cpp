@@ -247,6 +247,8 @@ TEST_CASE("contradicting arguments are refused with what, got and limit") {
                 "size must be a power of two from 2 to 256; got ");
     refuses([&] { hadamard(in, std::span(y), 128); },
             "length must be a multiple of size 128; got 64: pad with zeros");
+    refuses([&] { hadamard(in, std::span(y), 2, {.columns = std::size_t{1} << 63}); },
+            "length must be a multiple of size 2 times columns 9223372036854775808; got 64");
     refuses([&] { hadamard(in, std::span(y).first(32), 16); }, "got 64 and 32");
     hadamard_options o;
     o.threads = -1;

@@ -3,7 +3,8 @@
 //
 // All calls check their arguments at once, put their work on a stream and return: they wait for
 // nothing, allocate nothing and may be captured in a graph. Pointers are those of the device (or of
-// memory that it can reach) and must stay valid until the stream has done the work.
+// memory that it can reach), on a boundary of their elements, and must stay valid until the stream has
+// done the work. The current device must be the stream's.
 #pragma once
 
 #include <array>

@@ -1,5 +1,6 @@
-// Block-scaled formats on a CUDA device: the verbs of block.hpp with the bits of the CPU. As in cuda.hpp,
-// calls check their arguments, put work on a stream and return.
+// Block-scaled formats on a CUDA device: the verbs of block.hpp with the bits of the CPU, but for the NaN
+// that 0 times infinity is, whose sign is the processor's own. As in cuda.hpp, calls check their
+// arguments, put work on a stream and return.
 #pragma once
 
 #include <cstddef>
@@ -26,7 +27,8 @@ struct block_options : options {
     const double* ideals = nullptr;
     /// quantize and encode: runs of so many values along the axis of the blocks, {1, k} ones, go through
     /// the transform first, as by cuda::hadamard, within the kernel where the format is a common one; 0:
-    /// none. The axis must be a multiple of it, and x and results lie on boundaries of 16 bytes.
+    /// none. The axis must be a multiple of it, and x and results lie on boundaries of 16 bytes. Not
+    /// inversely.
     std::size_t hadamard_size = 0;
     hadamard_options hadamard = {};
 };
@@ -58,7 +60,8 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
             const block_layout& l, const block_options& o = {}, stream s = nullptr);
 
 /// Values of codes, scales and outer scales, as lowp::decode. Bits above a format's are left out and told
-/// to options::failures where that is not nullptr.
+/// to options::failures where that is not nullptr. Of the options: those, the workspace, and outer_given,
+/// how many doubles `from.outer` has: 1, or 0 for one a line.
 void decode(const block_memory& from, void* out, carrier c, const block_format& f,
             const block_layout& l, const block_options& o = {}, stream s = nullptr);
 

@@ -22,7 +22,7 @@ namespace lowp::cuda {
 /// carrier in C order of the blocks (layout_of: {0, 0} the tensor, {1, 0} rows, {0, 1} columns). A NaN
 /// in a block gives the quiet NaN, else an infinity gives infinity; -0 counts as 0. An empty array has
 /// no blocks and is no work. workspace: amax_workspace_size bytes on a boundary of 16, nullptr where
-/// that is 0. Throws std::invalid_argument for null arrays and for tiles of 2^32 elements or more.
+/// that is 0. Throws std::invalid_argument for null arrays and for tiles of 2^31 elements or more.
 void amax(const void* x, carrier c, const block_layout& l, void* out, void* workspace,
           stream s = nullptr);
 

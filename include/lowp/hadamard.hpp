@@ -57,7 +57,7 @@ void hadamard(std::span<const T> x, std::span<T> out, std::size_t size,
     if (size < 2 || size > 256 || !std::has_single_bit(size))
         detail::fail("lowp::hadamard: size must be a power of two from 2 to 256; got " +
                      std::to_string(size));
-    if (o.columns == 0 || x.size() % (size * o.columns) != 0)
+    if (o.columns == 0 || x.size() % size != 0 || x.size() / size % o.columns != 0)
         detail::fail("lowp::hadamard: the length must be a multiple of size " +
                      std::to_string(size) +
                      (o.columns == 1 ? "" : " times columns " + std::to_string(o.columns)) +

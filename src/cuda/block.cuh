@@ -196,6 +196,8 @@ void work_on(const block_call<worker_t<C>>& c, stream s) {
 template <carrier C, block_verb V>
 void block_elements<C, V>::work(const block_call<worker_t<C>>& c, stream s) {
     if (c.known == nullptr && work_quickly<C, V>(c, s)) return;
+    if (c.turn.log2_size > 0)
+        throw std::logic_error("lowp::cuda: these kernels transform nothing on their way");
     work_on<C, V>(c, s);
 }
 

@@ -114,12 +114,13 @@ detail::block_call<T> make_call(const block_format& f, const block_layout& l,
     return c;
 }
 
-/// Values transformed into `buffer`, or the kernels' plan of transforming them where there is none.
+/// Values transformed into `buffer`, or the kernels' plan of transforming them where there is none; nothing
+/// where no transform is wanted. c: with its memory.
 template <carrier C>
-void turn(detail::block_call<detail::worker_t<C>>& c, const block_options& o, void* buffer,
-          stream s) {
+void turn(const char* verb, detail::block_call<detail::worker_t<C>>& c, const block_options& o,
+          void* buffer, stream s) {
     const block_layout& l = c.lines_of;
-    if (l.size() == 0) return;
+    if (l.size() == 0 || o.hadamard_size == 0) return;
     if (buffer != nullptr) {
         hadamard(c.from, buffer, C, l.size(), o.hadamard_size, l.is_upright ? l.columns : 1,
                  o.hadamard, s);
@@ -127,8 +128,7 @@ void turn(detail::block_call<detail::worker_t<C>>& c, const block_options& o, vo
         return;
     }
     if (!detail::is_aligned(c.from, bytes_of(C), 16) || !detail::is_aligned(c.to, 1, 16))
-        fail("quantize or encode",
-             "a transform on the way needs x and results on boundaries of 16 bytes");
+        fail(verb, "a transform on the way needs x and results on boundaries of 16 bytes");
     const auto& h = o.hadamard;
     c.turn.log2_size = static_cast<unsigned>(std::countr_zero(o.hadamard_size));
     c.turn.signs = h.source             ? detail::turn_signs::source

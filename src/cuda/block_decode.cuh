@@ -59,10 +59,12 @@ __device__ void decode_all(const block_call<T>& c, const codebook* book,
     for (int j = 0; j < N; ++j) above |= codes[j] & ~mask;
     if (above != 0 && c.failures != nullptr) atomicOr(c.failures, code_too_wide);
     if (book != nullptr) {
-        for (int j = 0; j < N; ++j)
-            v[j] = codes[j] < book->size()
-                       ? __builtin_bit_cast(word_of<T>, static_cast<T>(book->values()[codes[j]]))
+        for (int j = 0; j < N; ++j) {
+            const std::uint64_t code = codes[j] & mask;
+            v[j] = code < book->size()
+                       ? __builtin_bit_cast(word_of<T>, static_cast<T>(book->values()[code]))
                        : quiet_nan_bits<T>;
+        }
         return;
     }
     lowp::detail::with_integer_path(c.element.path, [&](auto way) {

@@ -41,7 +41,8 @@ bool turns_on_the_way(const detail::block_call<detail::worker_t<C>>& c, const bl
     return detail::follows_itself(l, 8) && l.block_columns >= 16;
 }
 
-void check_turn(const char* verb, const block_format& f, const block_layout& l, std::size_t size) {
+void check_turn(const char* verb, const block_format& f, const block_layout& l, std::size_t size,
+                const hadamard_options& h = {}) {
     if (size == 0) return;
     if (size < 2 || size > 256 || !std::has_single_bit(size))
         fail(verb, "hadamard_size must be a power of two from 2 to 256, or 0; got " +
@@ -53,6 +54,9 @@ void check_turn(const char* verb, const block_format& f, const block_layout& l, 
     if (axis % size != 0)
         fail(verb, "the axis must be a multiple of hadamard_size " + std::to_string(size) +
                        "; got " + std::to_string(axis) + ": pad with zeros");
+    if (h.source && h.signs != nullptr) fail(verb, "give signs or a source of them, not both");
+    if (h.is_inverse)
+        fail(verb, "values go through no inverse transform on their way; call hadamard first");
 }
 
 /// The parts of a workspace.
@@ -85,6 +89,12 @@ struct parts {
         if (how == packing::dense && f.element_bits() < 8)
             loose = rounded_up(at_once ? 0 : l.size());
     }
+    /// decode has its scales.
+    static parts of_decode(carrier c, const block_format& f, const block_layout& l) {
+        parts p(c, f, l, packing::loose, 0);
+        p.blocks = p.known = 0;
+        return p;
+    }
     [[nodiscard]] std::size_t size() const { return outer + blocks + known + turned + loose; }
 };
 
@@ -99,8 +109,8 @@ void check_format(const char* verb, const block_format& f, const block_layout& l
 }
 
 void check_done_here(const char* verb, const block_layout& l) {
-    if (l.size() >> 32 != 0 && l.block_rows * l.block_columns >> 32 != 0)
-        fail(verb, "blocks of 2^32 elements or more are not done on the device; cut the array");
+    if (l.size() >> 31 != 0 && l.block_rows * l.block_columns >> 31 != 0)
+        fail(verb, "blocks of 2^31 elements or more are not done on the device; cut the array");
 }
 
 void check_outer(const char* verb, const block_format& f, const block_layout& l,
@@ -111,10 +121,15 @@ void check_outer(const char* verb, const block_format& f, const block_layout& l,
                        std::to_string(given));
 }
 
-/// Workspace, and what is known of the tensor or its lines before any block is.
+/// What is left of a workspace once a call has its own.
+struct memory_left {
+    std::uint8_t* turned;  ///< nullptr where the kernels transform on their way
+    std::uint8_t* loose;
+};
+
 template <carrier C>
-std::uint8_t* prepare(const char* verb, detail::block_call<detail::worker_t<C>>& c, const parts& p,
-                      const block_options& o, stream s) {
+memory_left divide(const char* verb, detail::block_call<detail::worker_t<C>>& c, const parts& p,
+                   const block_options& o) {
     if (p.size() > 0 && o.workspace == nullptr)
         fail(verb, "needs a workspace of " + std::to_string(p.size()) +
                        " bytes (workspace_size); got nullptr");
@@ -128,8 +143,7 @@ std::uint8_t* prepare(const char* verb, detail::block_call<detail::worker_t<C>>&
     at += p.blocks;
     if (p.known > 0) c.known = reinterpret_cast<detail::known_scale<T>*>(at);
     at += p.known;
-    if (o.hadamard_size > 0) turn<C>(c, o, p.turned > 0 ? at : nullptr, s);
-    return at + p.turned;
+    return {p.turned > 0 ? at : nullptr, at + p.turned};
 }
 
 template <carrier C>
@@ -170,16 +184,15 @@ void quantize(const void* x, void* out, carrier c, const block_format& f, const 
         check_format<C>("quantize", f, l);
         check_done_here("quantize", l);
         detail::check_random("quantize", f.element_projection(), o);
-        check_turn("quantize", f, l, o.hadamard_size);
+        check_turn("quantize", f, l, o.hadamard_size, o.hadamard);
         if (l.size() == 0) return;
         auto call = make_call<detail::worker_t<C>>(f, l, o);
-        // For random bits; a NaN that no code could stand for is told, too, and is no failure here.
-        if (o.random != nullptr) call.failures = o.failures;
+        call.failures = o.failures;
+        call.has_nan_code = call.scale_has_nan = true;  // values stand for every NaN
         call.from = x;
         call.to = out;
-        prepare<C>("quantize", call,
-                   parts(c, f, l, packing::loose, o.hadamard_size, detail::block_verb::quantize), o,
-                   s);
+        const parts p(c, f, l, packing::loose, o.hadamard_size, detail::block_verb::quantize);
+        turn<C>("quantize", call, o, divide<C>("quantize", call, p, o).turned, s);
         find_outer<C>(call, s);
         find_scales<C>(call, f, s);
         detail::block_elements<C, detail::block_verb::quantize>::work(call, s);
@@ -203,7 +216,7 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         lowp::detail::check_blocks<T>("encode", f, l, l.size(), {});
         check_done_here("encode", l);
         detail::check_random("encode", f.element_projection(), o);
-        check_turn("encode", f, l, o.hadamard_size);
+        check_turn("encode", f, l, o.hadamard_size, o.hadamard);
         auto call = make_call<T>(f, l, o);
         const bool block_is_lost =
             (call.nan == nan_policy::block || call.infinity == infinity_policy::nan) &&
@@ -220,19 +233,22 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         call.scale_codes = to.scales;
         call.outer_codes = to.outer;
         const parts p(c, f, l, to.packing, o.hadamard_size, detail::block_verb::encode);
-        std::uint8_t* const loose = prepare<C>("encode", call, p, o, s);
-        find_outer<C>(call, s);
-        if (l.size() == 0) return;
-        call.to = p.loose > 0 ? loose : to.codes;
+        const memory_left left = divide<C>("encode", call, p, o);
+        call.to = p.loose > 0 ? left.loose : to.codes;
         call.is_dense = to.packing == packing::dense && bits < 8 && p.loose == 0;
-        if (call.is_dense && (!detail::is_aligned(x, bytes_of(C), detail::small_step) ||
+        const void* const read = left.turned != nullptr ? left.turned : x;
+        if (call.is_dense && (!detail::is_aligned(read, bytes_of(C), detail::small_step) ||
                               !detail::is_aligned(to.codes, 1, detail::small_step)))
             fail("encode",
                  "packed codes of 4 bits need x and codes on boundaries of 16 "
                  "bytes; copy x, or encode loose");
+        turn<C>("encode", call, o, left.turned, s);
+        find_outer<C>(call, s);
+        if (l.size() == 0) return;
         find_scales<C>(call, f, s);
         detail::block_elements<C, detail::block_verb::encode>::work(call, s);
-        if (p.loose > 0) detail::pack_lines(loose, l.count * l.rows, l.columns, bits, to.codes, s);
+        if (p.loose > 0)
+            detail::pack_lines(left.loose, l.count * l.rows, l.columns, bits, to.codes, s);
     });
 }
 
@@ -242,6 +258,12 @@ void decode(const block_memory& from, void* out, carrier c, const block_format& 
         fail("decode", "codes, scales and out must not be null where there are elements");
     if (outer_count(f, l) > 0 && from.outer == nullptr)
         fail("decode", "the format has outer scales: block_memory::outer must not be null");
+    if (from.packing == packing::dense && f.element_bits() > 8)
+        fail("decode", "packed codes have up to 8 bits; got " + std::to_string(f.element_bits()));
+    if (o.outer != nullptr || o.ideals != nullptr || o.random != nullptr || o.hadamard_size != 0)
+        fail("decode",
+             "takes no random bits, ideal scales or transform, and outer scales as "
+             "block_memory::outer");
     check_outer("decode", f, l, from.outer, o.outer_given > 0 ? o.outer_given : outer_count(f, l));
     detail::with_carrier(c, [&](auto of) {
         constexpr carrier C = decltype(of)::value;
@@ -259,7 +281,7 @@ void decode(const block_memory& from, void* out, carrier c, const block_format& 
         const bool goes_on = l.columns * bits % 8 == 0;
         call.line_codes = goes_on ? l.size() : l.columns;
         call.line_bytes = packed_size(goes_on ? l.size() : l.columns, f.element_bits());
-        prepare<C>("decode", call, parts(c, f, l, packing::loose, 0), o, s);
+        divide<C>("decode", call, parts::of_decode(c, f, l), o);
         find_outer<C>(call, s);
         detail::block_kernels<C>::decode(call, s);
     });

@@ -71,8 +71,7 @@ void quantize_both(const void* x, void* by_rows, void* by_columns, carrier c,
     call.by_rows.from = call.by_columns.from = x;
     call.by_rows.to = by_rows;
     call.by_columns.to = by_columns;
-    if (o.by_columns.hadamard_size > 0)
-        turn<carrier::bfloat16>(call.by_columns, o.by_columns, nullptr, s);
+    turn<carrier::bfloat16>("quantize_both", call.by_columns, o.by_columns, nullptr, s);
     if (call.by_rows.line_count + call.by_columns.line_count > 0) {
         auto* const at = static_cast<std::uint8_t*>(o.by_rows.workspace);
         if (at == nullptr || reinterpret_cast<std::uintptr_t>(at) % 16 != 0)

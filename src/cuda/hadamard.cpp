@@ -20,7 +20,7 @@ void check(const void* x, const void* out, std::size_t n, std::size_t size, std:
            const hadamard_options& o) {
     if (size < 2 || size > 256 || !std::has_single_bit(size))
         fail("size must be a power of two from 2 to 256; got " + std::to_string(size));
-    if (columns == 0 || n % (size * columns) != 0)
+    if (columns == 0 || n % size != 0 || n / size % columns != 0)
         fail("the length must be a multiple of size " + std::to_string(size) + " times columns " +
              std::to_string(columns) + "; got " + std::to_string(n) + ": pad with zeros");
     if (o.source && o.signs != nullptr) fail("give signs or a source of them, not both");

@@ -77,8 +77,8 @@ void amax(const void* x, carrier c, const block_layout& l, void* out, void* work
         fail("amax", "the workspace must lie on a boundary of 16 bytes");
     const detail::amax_call call{x, out, walked(l), static_cast<std::uint64_t*>(workspace)};
     if (call.layout.block_rows > 1 && call.layout.block_columns > 1 &&
-        l.block_rows * l.block_columns >> 32 != 0)
-        fail("amax", "tiles of 2^32 elements or more are not done on the device; cut the array");
+        l.block_rows * l.block_columns >> 31 != 0)
+        fail("amax", "tiles of 2^31 elements or more are not done on the device; cut the array");
     detail::with_carrier(c,
                          [&](auto of) { detail::statistics<decltype(of)::value>::amax(call, s); });
 }

@@ -41,7 +41,7 @@ struct walk {
 };
 
 /// The walk over two arrays of one shape. Throws std::invalid_argument for different shapes, and for a
-/// result two of whose elements lie at one place.
+/// result of stride 0 along an axis of two or more.
 [[nodiscard]] walk make_walk(const char* verb, const layout& from, const layout& to,
                              std::uint64_t first_index);
 

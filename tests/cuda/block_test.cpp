@@ -82,20 +82,19 @@ std::size_t encode_blocks(const std::vector<T>& x, const block_format& f, const 
     auto got_outer = to_outer.host();
     got_outer.resize(outer.size());
     wrong += differences(got_outer, outer, what + " outer");
-    if constexpr (std::is_floating_point_v<T>) {
-        for (const double o : outer)
-            if (!(o < std::numeric_limits<double>::infinity())) return wrong;  // decode refuses it
-        std::vector<T> wanted(x.size());
-        decode<T>(lowp::block_memory{codes.data(), scales.data(), how}, outer, std::span<T>(wanted),
-                  f, l, cpu_options<T>({}, 0));
-        const device_array<T> back(x.size());
-        cuda::decode(memory, back.data(), carrier_of<T>, f, l, there.options);
-        auto values = back.host();
+    for (const double o : outer)
+        if (!(o < std::numeric_limits<double>::infinity())) return wrong;  // decode refuses it
+    std::vector<T> wanted(x.size());
+    decode<T>(lowp::block_memory{codes.data(), scales.data(), how}, outer, std::span<T>(wanted), f,
+              l, cpu_options<T>({}, 0));
+    const device_array<T> back(x.size());
+    cuda::decode(memory, back.data(), carrier_of<T>, f, l, there.options);
+    auto values = back.host();
+    if constexpr (std::is_floating_point_v<T>)
         for (std::size_t i = 0; i < x.size(); ++i)  // 0 times infinity: as above
             if (std::isnan(values[i]) && std::isnan(wanted[i])) values[i] = wanted[i];
-        wrong += differences(values, wanted, "decode " + name(f));
-        wrong += there.failures.host()[0];
-    }
+    wrong += differences(values, wanted, "decode " + name(f));
+    wrong += there.failures.host()[0];
     return wrong;
 }
 
@@ -340,6 +339,60 @@ TEST_CASE_TEMPLATE("a transform on the way gives the bits of a transform before"
             for (const form& at : {form{{3, 512}, -1}, form{{512, 36}, 0}, form{{2, 256, 8}, 1}})
                 wrong += turned_differences<T>(parse_block_format(text), at, size, d);
     CHECK(wrong == 0);
+}
+
+TEST_CASE_TEMPLATE("tiles of several thread blocks give the bits of the CPU", T, float, bf16) {
+    dice d(53);
+    std::size_t wrong = 0;
+    for (const char* const text : {"deepseek_128x128/200x150", "mxfp8_e4m3/130x129", "fp8_tensor"})
+        for (const form& at : {form{{400, 300}, -1}, form{{2, 261, 301}, -1}})
+            wrong += everything<T>(parse_block_format(text), at, d);
+    CHECK(wrong == 0);
+}
+
+TEST_CASE("bits above the codes of a codebook are left out and told") {
+    const auto nf4 = parse_block_format("nf4");
+    const auto l = layout_of(nf4.shape, std::vector<std::size_t>{64});
+    std::vector<std::uint8_t> codes(64);
+    for (std::size_t i = 0; i < codes.size(); ++i) codes[i] = static_cast<std::uint8_t>(i % 16);
+    std::vector<std::uint8_t> scales(scale_size(nf4, l), 0x40);
+    std::vector<float> wanted(64);
+    decode<float>(lowp::block_memory{codes.data(), scales.data()}, {}, std::span<float>(wanted),
+                  nf4, l);
+    codes[5] |= 0x10;
+    const device_array<std::uint8_t> from(codes);
+    const device_array<std::uint8_t> from_scales(scales);
+    const device_array<float> to(std::size_t{64});
+    const on_device there(cuda::carrier::float32, nf4, l, {}, 0);
+    cuda::decode({from.data(), from_scales.data()}, to.data(), cuda::carrier::float32, nf4, l,
+                 there.options);
+    CHECK(differences(to.host(), wanted, "a code with a bit above") == 0);
+    CHECK(there.failures.host()[0] == cuda::code_too_wide);
+}
+
+TEST_CASE("transforms that kernels do not make on their way are refused") {
+    const device_array<float> x(std::size_t{512});
+    const device_array<std::uint8_t> codes(std::size_t{512}), scales(std::size_t{512});
+    const device_array<std::int8_t> signs(std::size_t{32});
+    const auto f = parse_block_format("mxfp8_e4m3");
+    const auto l = layout_of(f.shape, std::vector<std::size_t>{512});
+    cuda::block_options o;
+    o.hadamard_size = 32;
+    const auto quantize_now = [&] {
+        cuda::quantize(x.data(), x.data(), cuda::carrier::float32, f, l, o);
+    };
+    o.hadamard.is_inverse = true;
+    CHECK_THROWS_AS(quantize_now(), std::invalid_argument);
+    o.hadamard = {.source = random_source{1, 2}, .signs = signs.data()};
+    CHECK_THROWS_AS(quantize_now(), std::invalid_argument);
+    o.hadamard = {};
+    o.failures = reinterpret_cast<std::uint32_t*>(x.data());
+    CHECK_THROWS_AS(
+        cuda::encode(x.data(), cuda::carrier::float32, {codes.data() + 4, scales.data()}, f, l, o),
+        std::invalid_argument);  // codes on no boundary of 16 bytes
+    CHECK_THROWS_AS(
+        cuda::decode({codes.data(), scales.data()}, x.data(), cuda::carrier::float32, f, l, o),
+        std::invalid_argument);
 }
 
 TEST_CASE("what cannot be told is refused") {

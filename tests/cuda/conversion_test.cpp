@@ -125,6 +125,62 @@ TEST_CASE("any strides, and memory on no boundary, give the same bits") {
     }
 }
 
+TEST_CASE_TEMPLATE("inputs that run backwards or repeat give the same bits", T, float, bf16) {
+    constexpr std::size_t rows = 61;
+    constexpr std::size_t columns = 83;
+    const auto x = inputs<T>(rows * columns, 19);
+    const projection p{rounding::stochastic_a};
+    const device_array<T> from(x);
+    cuda::options o;
+    o.source = {4, 5};
+    const std::size_t shape[] = {rows, columns};
+    const auto check = [&](std::ptrdiff_t first, std::ptrdiff_t row, std::ptrdiff_t column) {
+        std::vector<T> seen;
+        for (std::size_t i = 0; i < rows; ++i)
+            for (std::size_t j = 0; j < columns; ++j)
+                seen.push_back(
+                    x[static_cast<std::size_t>(first + row * static_cast<std::ptrdiff_t>(i) +
+                                               column * static_cast<std::ptrdiff_t>(j))]);
+        std::vector<T> wanted(seen.size());
+        quantize<T>(std::span<const T>(seen), std::span<T>(wanted), float8_e4m3fn, p,
+                    host_options({4, 5}, 0));
+        const device_array<T> to(seen.size());
+        const std::ptrdiff_t strides[] = {row, column};
+        cuda::quantize({from.data() + first, carrier_of<T>, cuda::layout::of(shape, strides)},
+                       {to.data(), carrier_of<T>, cuda::layout::of(shape)}, float8_e4m3fn, p, o);
+        return differences(to.host(), wanted, "strides " + std::to_string(row));
+    };
+    constexpr auto width = static_cast<std::ptrdiff_t>(columns);
+    CHECK(check(width - 1, width, -1) == 0);
+    CHECK(check(static_cast<std::ptrdiff_t>(rows - 1) * width, -width, 1) == 0);
+    CHECK(check(3, 0, 1) == 0);
+    CHECK(check(3, width, 0) == 0);
+}
+
+TEST_CASE("random bits given element by element are the CPU's") {
+    const auto x = inputs<float>(1003, 23);
+    dice d(24);
+    std::vector<std::uint32_t> words(x.size());
+    for (std::uint32_t& w : words) w = static_cast<std::uint32_t>(d()) >> 24;
+    const projection p{rounding::stochastic_a, saturation::none, 8};
+    options h = host_options({}, 0);
+    h.random = std::span<const std::uint32_t>(words);
+    std::vector<float> wanted(x.size());
+    quantize<float>(std::span<const float>(x), std::span<float>(wanted), float8_e5m2, p, h);
+    const device_array<float> from(x);
+    const device_array<float> to(x.size());
+    const device_array<std::uint32_t> random(words);
+    const device_array<std::uint32_t> failures(std::vector<std::uint32_t>{0});
+    cuda::options o;
+    o.random = random.data();
+    o.failures = failures.data();
+    const auto all = cuda::layout::of({x.size()});
+    cuda::quantize({from.data(), cuda::carrier::float32, all},
+                   {to.data(), cuda::carrier::float32, all}, float8_e5m2, p, o);
+    CHECK(differences(to.host(), wanted, "given random bits") == 0);
+    CHECK(failures.host()[0] == 0);
+}
+
 TEST_CASE("what only the data can tell is reported, and calls without a place for it are refused") {
     const device_array<float> x(std::vector<float>{1, std::numeric_limits<float>::quiet_NaN()});
     const device_array<std::uint8_t> codes(2);

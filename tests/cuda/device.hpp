@@ -5,6 +5,8 @@
 #include <cuda_runtime_api.h>
 #include <doctest/doctest.h>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
@@ -28,13 +30,13 @@ inline void check_cuda(cudaError_t status) {
     return cudaGetDeviceCount(&count) == cudaSuccess && count > 0;
 }
 
-/// Memory of the device, filled with bytes that no test expects.
+/// Memory of the device, filled with bytes that no test expects; those after the array must stay.
 template <class T>
 class device_array {
 public:
     explicit device_array(std::size_t n) : size_(n) {
-        check_cuda(cudaMalloc(&data_, bytes() + 16));
-        check_cuda(cudaMemset(data_, 0xA5, bytes() + 16));
+        check_cuda(cudaMalloc(&data_, bytes() + spare));
+        check_cuda(cudaMemset(data_, filler, bytes() + spare));
     }
     explicit device_array(const std::vector<T>& host) : device_array(host.size()) {
         check_cuda(cudaMemcpy(data_, host.data(), bytes(), cudaMemcpyHostToDevice));
@@ -49,11 +51,17 @@ public:
     [[nodiscard]] std::size_t size() const { return size_; }
     [[nodiscard]] std::vector<T> host() const {
         std::vector<T> v(size_);
+        std::array<std::uint8_t, spare> after{};
         check_cuda(cudaMemcpy(v.data(), data_, bytes(), cudaMemcpyDeviceToHost));
+        check_cuda(cudaMemcpy(after.data(), static_cast<const std::uint8_t*>(data_) + bytes(),
+                              spare, cudaMemcpyDeviceToHost));
+        CHECK(std::ranges::count(after, filler) == spare);
         return v;
     }
 
 private:
+    static constexpr int spare = 16;
+    static constexpr std::uint8_t filler = 0xA5;
     [[nodiscard]] std::size_t bytes() const { return size_ * sizeof(T); }
     void* data_ = nullptr;
     std::size_t size_;

@@ -93,8 +93,9 @@ TEST_CASE("sizes and lengths that do not go are refused") {
         CHECK_THROWS_AS(cuda::hadamard(&x, &x, cuda::carrier::float32, size, size),
                         std::invalid_argument);
     CHECK_THROWS_AS(cuda::hadamard(&x, &x, cuda::carrier::float32, 17, 16), std::invalid_argument);
-    CHECK_THROWS_AS(cuda::hadamard(&x, &x, cuda::carrier::float32, 16, 16, 2),
-                    std::invalid_argument);
+    for (const std::size_t columns : {std::size_t{2}, std::size_t{1} << 60})
+        CHECK_THROWS_AS(cuda::hadamard(&x, &x, cuda::carrier::float32, 16, 16, columns),
+                        std::invalid_argument);
 }
 
 }  // namespace

@@ -3,9 +3,10 @@
 #include "device.hpp"
 
 int main(int count, char** arguments) {
+    constexpr int skipped = 77;  // as CMakeLists.txt tells ctest
     if (!lowp::test::has_device()) {
         std::printf("skipped: no CUDA device on this machine\n");
-        return 0;
+        return skipped;
     }
     return doctest::Context(count, arguments).run();
 }
