@@ -76,6 +76,9 @@ void set_element(block_format& f, const py::object& given) {
             try {
                 f.element = parse_format(text);
             } catch (const std::invalid_argument& error) {
+                if (is_block_format(element))
+                    throw py::value_error("element: \"" + text + "\" is a block format; " +
+                                          "lowp.block_format(name) makes it, .replace() others");
                 throw py::value_error(std::string("element: ") + error.what());
             }
             f.elements = {};

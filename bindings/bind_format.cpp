@@ -32,6 +32,11 @@ std::string near_presets(std::string_view name) {
 py::object named(const py::object& object) {
     const auto dtype_name = [&object] { return py::dtype::from_args(object).attr("name"); };
     if (py::isinstance<py::dtype>(object)) return dtype_name();
+    const std::string_view type = Py_TYPE(object.ptr())->tp_name;
+    if (type == "torch.dtype") {
+        const auto name = py::str(object).cast<std::string>();  // torch.bfloat16
+        return py::str(name.substr(name.rfind('.') + 1));
+    }
     if (!PyType_Check(object.ptr())) return object;
     const py::object scalar = py::module_::import("numpy").attr("generic");
     return PyObject_IsSubclass(object.ptr(), scalar.ptr()) == 1 ? dtype_name() : object;

@@ -38,8 +38,8 @@ Enum from_name(const py::object& object, const Names& names, const char* what) {
     throw py::value_error(message.append("; got ").append(detail::shown(word)));
 }
 
-/// The name of a NumPy dtype or of the class of its scalars (np.float16, ml_dtypes.float8_e4m3fn), which
-/// is that of the format; every other object as it is.
+/// The name of a dtype of NumPy or PyTorch, or of the class of its scalars (np.float16,
+/// ml_dtypes.float8_e4m3fn), which is that of the format; every other object as it is.
 py::object named(const py::object& object);
 
 /// A Format, or the one of a name or dtype.

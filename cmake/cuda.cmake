@@ -8,6 +8,10 @@ if(LOWP_CUDA STREQUAL "AUTO")
         return()
     endif()
 endif()
+if(NOT CMAKE_CUDA_ARCHITECTURES AND NOT DEFINED ENV{CUDAARCHS})
+    set(CMAKE_CUDA_ARCHITECTURES OFF)  # else CMake chooses, for good
+endif()
+enable_language(CUDA)
 if(NOT CMAKE_CUDA_ARCHITECTURES)
     # A100, H100, B200; the last one as PTX, too, which later devices compile.
     set(CMAKE_CUDA_ARCHITECTURES 80-real 90-real 100)
@@ -15,7 +19,6 @@ if(NOT CMAKE_CUDA_ARCHITECTURES)
         set(CMAKE_CUDA_ARCHITECTURES 80-real 90)
     endif()
 endif()
-enable_language(CUDA)
 find_package(CUDAToolkit REQUIRED)
 message(STATUS "lowp: lowp::cuda by nvcc ${CMAKE_CUDA_COMPILER_VERSION} for ${CMAKE_CUDA_ARCHITECTURES}")
 

@@ -126,6 +126,9 @@ TEST_CASE("what is no name is refused with the nearest names") {
     CHECK_THROWS_WITH((void)parse_format("e4m3fm"), doctest::Contains("float8_e4m3fn"));
     CHECK_THROWS_WITH((void)parse_format("bloat16"), doctest::Contains("\"bloat16\""));
     CHECK(nearest_names("float16x").front() == "float16");
+    CHECK(nearest_names("fp4").front() == "float4_e2m1fn");
+    CHECK(nearest_names("FP8").front().starts_with("float8_"));
+    CHECK(nearest_names("float6").front().starts_with("float6_"));
     CHECK(nearest_names("zzz", 5).size() == 5);
     CHECK(nearest_names("zzz", 1000).size() == registry.size());
 }

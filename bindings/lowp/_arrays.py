@@ -45,7 +45,8 @@ def _from_dlpack(x: Any) -> Array:
             ) from error
         raise TypeError(
             f"{kind} cannot be read as a NumPy array ({error}); pass a CPU tensor of dtype "
-            "float32, float64 or float16, detached from any gradient"
+            "float32, float64 or float16, detached from any gradient, or call lowp.torch, whose "
+            "functions of the same names take every tensor"
         ) from error
 
 

@@ -163,7 +163,8 @@ def resolve(target: Any) -> Target:
     try:
         return lowp.format(target)
     except ValueError as error:
-        near = get_close_matches(str(target), lowp.block_formats(), 1)
+        is_said = "; block formats: " in str(error)
+        near = [] if is_said else get_close_matches(str(target), lowp.block_formats(), 1)
         hint = f"; did you mean the block format {near[0]!r}?" if near else ""
         raise ValueError(f"{error}{hint}") from None
 

@@ -319,6 +319,14 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
     return row.back();
 }
 
+/// A name as the registry writes it: in lower case, fp8 as float8.
+inline std::string usual_name(std::string_view text) {
+    std::string name;
+    for (const char c : text) name.push_back(c >= 'A' && c <= 'Z' ? static_cast<char>(c + 32) : c);
+    const bool is_short = name.size() > 2 && name.starts_with("fp") && name[2] <= '9';
+    return is_short ? "float" + name.substr(2) : name;
+}
+
 }  // namespace detail
 
 /// The shortest name of `f`: its registered one, else a P3109, fixed-point or general name.
@@ -343,10 +351,11 @@ inline std::size_t edit_distance(std::string_view a, std::string_view b) {
     return best.name;
 }
 
-/// Registered names closest to `text`, best first.
+/// Registered names closest to `text`, best first: those that begin so before all others.
 [[nodiscard]] inline std::vector<std::string> nearest_names(std::string_view text,
                                                             std::size_t count = 3) {
-    const auto distance = [text](std::string_view entry) {
+    const auto distance = [text = detail::usual_name(text)](std::string_view entry) {
+        if (text.size() > 2 && entry.starts_with(text)) return std::size_t{0};
         const std::size_t whole = detail::edit_distance(text, entry);
         const std::size_t bar = entry.find('_');
         if (bar == std::string_view::npos) return whole;

@@ -161,6 +161,9 @@ def test_aliases_are_understood_but_not_printed(alias: str, name: str) -> None:
         ("flot16", "float16"),
         ("int8 ", "int8"),
         ("FLOAT16", "float16"),
+        ("fp4", "float4_e2m1fn"),
+        ("FP8", "float8_e5m2"),
+        ("float4", "float4_e2m1fn"),
     ],
 )
 def test_an_unknown_name_gives_the_nearest_names(wrong: str, near: str | None) -> None:
@@ -403,3 +406,18 @@ def test_fields_alone_give_no_infinity_and_no_nan_and_ieee_names_do() -> None:
 
 def test_modules_that_are_loaded_when_used_are_listed() -> None:
     assert {"files", "linalg", "matrices", "plot", "spec", "quantize"} <= set(dir(lowp))
+
+
+def test_a_block_format_is_no_element_and_its_makers_are_named() -> None:
+    with pytest.raises(ValueError, match=r'element: "mxfp4" is a block format; lowp\.block_format'):
+        lowp.BlockFormat("mxfp4")
+
+
+def test_dtypes_of_pytorch_are_formats() -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    for dtype, name in [
+        (torch.bfloat16, "bfloat16"),
+        (torch.float, "float32"),
+        (torch.float8_e4m3fn, "float8_e4m3fn"),
+    ]:
+        assert lowp.format(dtype) == lowp.format(name)
