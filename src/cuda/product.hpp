@@ -89,6 +89,11 @@ struct unit_call {
     // Results whose upper half is in [normal, normal + span) are cut by `kept` alone.
     std::uint32_t normal = 0, span = 0;
     std::uint64_t kept = ~std::uint64_t{0};
+
+    /// Terms are below 2^(fraction_bits + this) quanta: two numbers below 2, and as many scales.
+    [[nodiscard]] int carries_of_terms() const {
+        return a_scales.values != nullptr || b_scales.values != nullptr ? 4 : 2;
+    }
 };
 
 /// Exponents of zeros: below all others, as their sums are.

@@ -116,7 +116,7 @@ void run_unit(const product_call& p, const accumulator& how, const product_optio
     const unit_call c = unit_of(p, how, o);
     if (u.group > 1) return run_groups(c, how, o, s);
     // A step's sum stays below 2^52 quanta, so that it is exact.
-    const bool has_room = u.fraction_bits + 2 + carries_of(u.terms + 1) <= 51;
+    const bool has_room = u.fraction_bits + c.carries_of_terms() + carries_of(u.terms + 1) <= 51;
     if (u.alignment == alignment::together && has_room && u.terms <= 64) return unit_sums(c, s);
     single_unit_sums(c, s);
 }

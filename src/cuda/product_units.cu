@@ -170,10 +170,11 @@ struct integer_step : plain_step<cut::toward_zero> {
         return base::bytes(c) +
                std::size_t{c.stage_steps} * (c.places + 1) * stride * 2 * sizeof(int);
     }
-    /// Whether steps fit: terms, each below 2^(fraction_bits + 2), in 31 bits.
+    /// Whether the sums of steps fit 31 bits.
     static bool takes(const unit_call& c) {
-        return c.places <= 32 && c.unit.fraction_bits <= 29 &&
-               (std::uint64_t{c.terms} << (c.unit.fraction_bits + 2)) <= std::uint64_t{1} << 31;
+        const int bits_of_term = c.unit.fraction_bits + c.carries_of_terms();
+        return c.places <= 32 && bits_of_term <= 31 &&
+               (std::uint64_t{c.terms} << bits_of_term) <= std::uint64_t{1} << 31;
     }
 
     __device__ void load(const unit_call& c, const tile_at& at, std::uint32_t first,

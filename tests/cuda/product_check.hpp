@@ -18,9 +18,10 @@ struct product_case {
     cuda::carrier a_carrier = cuda::carrier::float32, b_carrier = cuda::carrier::float32;
     bool names_formats = true;  ///< whether the device is told them
     bool a_turned = false, b_turned = false, out_turned = false, has_c = true, has_specials = false;
-    bool broadcasts_b = false;  ///< one b for all batches
-    std::size_t gap = 0;        ///< elements between the lines in memory
-    std::size_t block = 0;      ///< of scales; 0: none
+    bool broadcasts_b = false;                          ///< one b for all batches
+    std::size_t gap = 0;                                ///< elements between the lines in memory
+    std::size_t block = 0;                              ///< of scales; 0: none
+    std::optional<double> number = {}, of_scales = {};  ///< all factors, and all scales
     double scale = 1;
     std::optional<rounding_step> out = {};
     random_source source = {};
@@ -94,6 +95,10 @@ template <class T>
     std::vector<double> b_scales(p.batches * p.n * blocks);
     for (auto* const v : {&a_scales, &b_scales})
         for (double& s : *v) s = float8_e4m3fn.value(roll.below(0x7F));
+    if (p.number)
+        for (auto* const v : {&a.values, &b.values}) v->assign(v->size(), *p.number);
+    if (p.of_scales)
+        for (auto* const v : {&a_scales, &b_scales}) v->assign(v->size(), *p.of_scales);
 
     const std::vector<T> x(a.values.begin(), a.values.end());
     const std::vector<T> y(b.values.begin(), b.values.end());

@@ -117,6 +117,32 @@ TEST_CASE("units that no hardware has give on the device what they give on the C
             p.block = 64;
             CHECK(product_differences<float>(p, parse_accumulator(text), roll) == 0);
         }
+    for (const char* const text : {"b200_mxf8/terms=16", "b200_mxf8/fraction_bits=24",
+                                   "b200_mxf8/fraction_bits=22", "b200_mxf8/terms=5"})
+        for (int i = 0; i < 8; ++i) {
+            product_case p = random_case(any_format(roll), any_format(roll), roll);
+            p.block = 16;
+            CHECK(product_differences<float>(p, parse_accumulator(text), roll) == 0);
+        }
+}
+
+TEST_CASE("terms that their scales make as large as can be have room in a step's sum") {
+    dice roll(11);
+    for (const char* const text :
+         {"b200_mxf8", "b200_mxf8/terms=16", "b200_mxf8/terms=8", "b200_mxf8/terms=64",
+          "b200_mxf8/fraction_bits=22", "b200_mxf8/fraction_bits=23", "b200_mxf8/fraction_bits=24",
+          "b200_mxf8/terms=64/fraction_bits=40", "b200_mxf8/cut=toward_negative"})
+        for (const double number : {1.75, -1.875}) {
+            product_case p;
+            p.m = p.n = 3;
+            p.k = 64;
+            p.a = p.b = float8_e4m3fn;
+            p.has_c = false;
+            p.block = 16;
+            p.number = number;
+            p.of_scales = std::abs(number);
+            CHECK(product_differences<float>(p, parse_accumulator(text), roll) == 0);
+        }
 }
 
 TEST_CASE("finished sums are scaled and rounded once more as on the CPU") {

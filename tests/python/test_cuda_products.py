@@ -115,6 +115,16 @@ def test_factors_are_rounded_to_their_formats_first(
     assert same(out, want)
 
 
+@pytest.mark.parametrize("part", ["terms=16", "fraction_bits=24", "fraction_bits=22", "terms=64"])
+def test_scales_that_are_no_powers_of_two_leave_room_in_a_steps_sum(part: str) -> None:
+    x = np.full((3, 64), 1.75 * 448, np.float32)  # elements of 448, each scale 1.75
+    block = "float8_e4m3fn/16/float8_e4m3fn"
+    options: Any = {"accumulator": f"b200_mxf8/{part}", "a_format": block, "b_format": block}
+    want = lowp.matmul(x, x.T, **options)
+    there = torch.from_numpy(x).cuda()
+    assert same(lowp.matmul(there, there.t(), **options), want)
+
+
 def test_units_take_the_first_of_their_formats_that_holds_the_numbers() -> None:
     tiny = lt.quantize(sample(16, 64) * 2.0**-9, "float8_e4m3fn")
     for dtype in (torch.float32, torch.bfloat16):
