@@ -60,6 +60,8 @@ struct plain_step {
                         e += exponent_of(scale, f.scales.emin);
                         e = min(max(e, zero_exponent), infinite_exponent);
                         x *= scale;
+                        // Zero times infinity or NaN: the exponents' sum may be a number's.
+                        if (exponent_of(x, f.emin) == infinite_exponent) e = infinite_exponent;
                     }
                     values[(2 * pair + h) * stride + line] = x;
                     both |= (static_cast<std::uint32_t>(e) & 0xFFFF) << (16 * h);

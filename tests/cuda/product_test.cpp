@@ -145,6 +145,21 @@ TEST_CASE("terms that their scales make as large as can be have room in a step's
         }
 }
 
+TEST_CASE("a scale that is NaN makes NaN of zeros on the device as on the CPU") {
+    dice roll(12);
+    for (const char* const text : {"b200_mxf8", "b200_mxf8/terms=16", "b200_nvfp4"})
+        for (const bool has_c : {false, true}) {
+            product_case p;
+            p.k = 32;
+            p.a = p.b = float4_e2m1fn;
+            p.has_c = has_c;
+            p.block = 16;
+            p.number = 0;
+            p.of_scales = std::numeric_limits<double>::quiet_NaN();
+            CHECK(product_differences<float>(p, parse_accumulator(text), roll) == 0);
+        }
+}
+
 TEST_CASE("finished sums are scaled and rounded once more as on the CPU") {
     dice roll(7);
     for (const char* const text : {"float16", "h100", "b200_nvfp4"})
