@@ -101,11 +101,6 @@ void run_groups(const unit_call& c, const accumulator& how, const product_option
 
 void run_unit(const product_call& p, const accumulator& how, const product_options& o, stream s) {
     const aligned_unit& u = how.unit;
-    const bool has_scales = o.a_scales || o.b_scales;
-    if (has_scales && u.factors == factors::plain)
-        fail(
-            "scales of blocks are for units of block-scaled factors; multiply them into the "
-            "factors");
     const auto needs_format = [&](carrier c, const std::optional<format>& f, const char* which) {
         if (c == carrier::float64 && (!f || !f->fits<float>()))
             fail(std::string("aligned sums take numbers that float32 holds; give ") + which +

@@ -151,6 +151,11 @@ void matmul(const const_values& a, const const_values& b, const values& out, con
     if (o.random != nullptr) fail("random bits come from `source`, not from `random`");
     if (!has_kernels(how, out.carrier))
         fail("the device has no kernels for this accumulator: use lowp::matmul on the host");
+    // Sums that are no unit's have plain factors, too.
+    if ((o.a_scales || o.b_scales) && how.unit.factors == factors::plain)
+        fail(
+            "scales of blocks are for units of block-scaled factors; multiply them into the "
+            "factors");
     check_results(out, how, o);
     detail::product_call p = make_call(a, b, out, how, o);
     if (p.m * p.n * p.batches == 0) return;

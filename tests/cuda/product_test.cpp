@@ -215,6 +215,13 @@ TEST_CASE("what the device has no kernels for is refused, and so are shapes that
     CHECK_THROWS_AS(
         cuda::matmul(view(2, 3), view(3, 5), view(2, 5), parse_accumulator("b200_nvfp4")),
         std::invalid_argument);
+    const device_array<double> ones(std::vector<double>(8, 1.0));
+    cuda::product_options scaled;
+    scaled.b_scales = {ones.data(), 16, -6};
+    for (const char* const text : {"float16", "float32", "exact", "float16/pairwise", "h100"})
+        CHECK_THROWS_AS(
+            cuda::matmul(view(2, 3), view(3, 5), view(2, 5), parse_accumulator(text), scaled),
+            std::invalid_argument);
 }
 
 }  // namespace lowp::test
