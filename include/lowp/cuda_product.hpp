@@ -39,10 +39,12 @@ struct product_options : options {
 };
 
 /// out = c + a b. a: (..., m, k); b: (..., k, n); c and out: (..., m, n); one number of leading axes, which
-/// are equal in all (broadcast ones have stride 0); any strides and carriers; out apart from a and b, and
-/// from c unless both are the same memory with the same strides. Sums are worked out as lowp::matmul does
-/// in float64 where out is of float64, else in float32; arrays of 16 bits take results that they hold.
-/// An empty k gives c, or +0. NaN, infinity, -0: as lowp::matmul; NaNs of 16 bits are the quiet one.
+/// are equal in all (broadcast ones have stride 0); any strides and carriers, each array its own. out apart
+/// from a and b, and from c unless both are the same memory with the same strides. Sums are worked out as lowp::matmul does in
+/// float64 where out is of float64, else in float32, but numbers of float64 go in as they are: in aligned
+/// sums they must be ones that float32 holds, which a_format and b_format say and c is trusted in. Arrays
+/// of 16 bits take results that they hold. An empty k gives c, which out must hold, or +0.
+/// NaN, infinity, -0: as lowp::matmul; NaNs of 16 bits are the quiet one.
 /// Random bits: as lowp::matmul, the first index of batch number x being first_index + 4 x (k + 1) m n.
 /// Throws std::invalid_argument for shapes that do not meet, for contradictions, and for what
 /// has_kernels(how, ...) denies; std::runtime_error where CUDA reports an error.

@@ -127,6 +127,12 @@ void run_in_float(const product_call& p, const accumulator& how, const product_o
     any_chain(c, s);
 }
 
+/// Whether numbers of float64 go in.
+bool takes_doubles(const product_call& p) {
+    const auto is_wide = [](const auto& x) { return x.carrier == carrier::float64; };
+    return is_wide(p.a) || is_wide(p.b) || is_wide(p.c);
+}
+
 }  // namespace
 
 /// Operations one by one, in float64.
@@ -136,21 +142,18 @@ void run_single(const product_call& p, const accumulator& how, stream s) {
     c.addition = make_plan<double>(how.addition.format, how.addition.projection);
     const rounding_step& alone = how.products == products::rounded ? how.product : how.addition;
     c.separate = make_plan<double>(alone.format, alone.projection);
-    const auto is_wide = [](const auto& x) { return x.carrier == carrier::float64; };
-    const bool in_double = is_wide(p.a) || is_wide(p.b) || is_wide(p.c) || is_wide(p.out);
+    const bool in_double = takes_doubles(p) || p.out.carrier == carrier::float64;
     single_sums(how.order, in_double ? numbers_of::float64 : numbers_of::float32, c, s);
 }
 
 void run_chain(const product_call& p, const accumulator& how, const product_options& o, stream s) {
     const bool in_double = p.out.carrier == carrier::float64;
-    const bool takes_doubles = p.a.carrier == carrier::float64 || p.b.carrier == carrier::float64;
+    const bool is_narrow = !in_double && !takes_doubles(p);
     if (in_double && is_plain<double>(how)) return plain_chain(chain_of<double>(p, how), s);
-    const bool is_float_plain = !in_double && is_plain<float>(how);
     const bool has_fast_promotion = p.promotion.chunk == 0 || p.promotion.is_float_add;
-    if (is_float_plain && has_fast_promotion && !takes_doubles)
+    if (is_narrow && is_plain<float>(how) && has_fast_promotion)
         return plain_chain(chain_of<float>(p, how), s);
-    if (how.products == products::exact && !in_double && !takes_doubles &&
-        is_within_float(how.addition)) {
+    if (is_narrow && how.products == products::exact && is_within_float(how.addition)) {
         const path way =
             without_plain(make_plan<float>(how.addition.format, how.addition.projection).path);
         if (way == path::sum || way == path::aligned) return run_in_float(p, how, o, s);

@@ -106,8 +106,9 @@ void set_promotion(detail::product_call& p, const accumulator& how, carrier out)
     if (how.chunk == 0) return;
     p.promotion.chunk = how.chunk;
     p.promotion.plan = make_plan<double>(how.promotion.format, how.promotion.projection);
-    p.promotion.is_float_add = how.promotion.format == float32 &&
-                               detail::is_nearest(how.promotion) && out != carrier::float64;
+    const bool is_narrow = out != carrier::float64 && p.c.carrier != carrier::float64;
+    p.promotion.is_float_add =
+        is_narrow && how.promotion.format == float32 && detail::is_nearest(how.promotion);
 }
 
 // ---- results --------------------------------------------------------------------------------------
@@ -133,6 +134,17 @@ void check_results(const values& out, const accumulator& how, const product_opti
             fail(name(half) + " does not hold every result, of " + name(last) +
                  "; use an array of float32");
     }
+}
+
+// ---- c --------------------------------------------------------------------------------------------
+
+/// An empty k gives c itself; a rounding of finished sums takes it in float32 at least.
+void check_gives_c(const const_values& c, const values& out, const product_options& o) {
+    const carrier to = o.out && bytes_of(out.carrier) == 2 ? carrier::float32 : out.carrier;
+    const bool is_held = c.carrier == to || bytes_of(to) > bytes_of(c.carrier);
+    if (!is_held)
+        fail("an empty k gives c, whose numbers out does not hold; use an array of " +
+             std::string(c.carrier == carrier::float64 ? "float64" : "float32"));
 }
 
 }  // namespace
@@ -161,6 +173,7 @@ void matmul(const const_values& a, const const_values& b, const values& out, con
     if (p.m * p.n * p.batches == 0) return;
     if (out.data == nullptr || (p.k > 0 && (a.data == nullptr || b.data == nullptr)))
         fail("a, b and out must not be null where there are elements");
+    if (o.c && p.k == 0) check_gives_c(*o.c, out, o);
     set_promotion(p, how, out.carrier);
     if (o.out) {
         p.last = make_plan<double>(o.out->format, o.out->projection);
