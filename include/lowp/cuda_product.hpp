@@ -39,8 +39,9 @@ struct product_options : options {
 };
 
 /// out = c + a b. a: (..., m, k); b: (..., k, n); c and out: (..., m, n); one number of leading axes, which
-/// are equal in all (broadcast ones have stride 0); any strides and carriers, each array its own. out apart
-/// from a and b, and from c unless both are the same memory with the same strides. Sums are worked out as lowp::matmul does in
+/// are equal in all (broadcast ones have stride 0); any strides and carriers, each array its own. out lies
+/// apart from a, b and scales, and from c unless both are the same memory with the same strides and
+/// elements of one size; what is only read may overlap. Sums are worked out as lowp::matmul does in
 /// float64 where out is of float64, else in float32, but numbers of float64 go in as they are: in aligned
 /// sums they must be ones that float32 holds, which a_format and b_format say and c is trusted in. Arrays
 /// of 16 bits take results that they hold. An empty k gives c, which out must hold, or +0.

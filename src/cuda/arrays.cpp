@@ -55,14 +55,6 @@ detail::call<T> make_call(const char* verb, const format& f, const projection& p
     return c;
 }
 
-bool same_strides(const layout& a, const layout& b) {
-    for (int i = 0; i < a.axes; ++i) {
-        const auto at = static_cast<std::size_t>(i);
-        if (a.shape[at] > 1 && a.strides[at] != b.strides[at]) return false;
-    }
-    return true;
-}
-
 }  // namespace
 
 void quantize(const const_values& x, const values& out, const format& f, const projection& p,
@@ -70,7 +62,7 @@ void quantize(const const_values& x, const values& out, const format& f, const p
     if (x.carrier != out.carrier) fail("quantize", "x and out must be of one carrier");
     const detail::walk w = detail::make_walk("quantize", x.layout, out.layout, o.first_index);
     check_data("quantize", x.data, out.data, w.size);
-    if (x.data == out.data && !same_strides(x.layout, out.layout))
+    if (x.data == out.data && !detail::same_strides(x.layout, out.layout))
         fail("quantize", "x and out at one place must have the same strides");
     detail::with_carrier(x.carrier, [&](auto of) {
         constexpr carrier C = decltype(of)::value;

@@ -6,6 +6,7 @@
 
 #include "lowp/formats.hpp"
 #include "product.hpp"
+#include "walk.hpp"
 
 namespace lowp::cuda {
 
@@ -147,6 +148,13 @@ void check_gives_c(const const_values& c, const values& out, const product_optio
              std::string(c.carrier == carrier::float64 ? "float64" : "float32"));
 }
 
+/// A sum's thread reads c at its place and writes out there: other threads' must not be the same.
+void check_place(const const_values& c, const values& out) {
+    if (c.data == out.data && (bytes_of(c.carrier) != bytes_of(out.carrier) ||
+                               !detail::same_strides(c.layout, out.layout)))
+        fail("c and out at one place must have the same strides and elements of one size");
+}
+
 }  // namespace
 
 void matmul(const const_values& a, const const_values& b, const values& out, const accumulator& how,
@@ -171,8 +179,10 @@ void matmul(const const_values& a, const const_values& b, const values& out, con
     check_results(out, how, o);
     detail::product_call p = make_call(a, b, out, how, o);
     if (p.m * p.n * p.batches == 0) return;
-    if (out.data == nullptr || (p.k > 0 && (a.data == nullptr || b.data == nullptr)))
-        fail("a, b and out must not be null where there are elements");
+    if (out.data == nullptr || (o.c && o.c->data == nullptr) ||
+        (p.k > 0 && (a.data == nullptr || b.data == nullptr)))
+        fail("a, b, c and out must not be null where there are elements");
+    if (o.c) check_place(*o.c, out);
     if (o.c && p.k == 0) check_gives_c(*o.c, out, o);
     set_promotion(p, how, out.carrier);
     if (o.out) {

@@ -40,6 +40,15 @@ struct walk {
     }
 };
 
+/// Whether arrays of one shape have all elements at the same steps.
+[[nodiscard]] inline bool same_strides(const layout& a, const layout& b) {
+    for (int i = 0; i < a.axes; ++i) {
+        const auto at = static_cast<std::size_t>(i);
+        if (a.shape[at] > 1 && a.strides[at] != b.strides[at]) return false;
+    }
+    return true;
+}
+
 /// The walk over two arrays of one shape. Throws std::invalid_argument for different shapes, and for a
 /// result of stride 0 along an axis of two or more.
 [[nodiscard]] walk make_walk(const char* verb, const layout& from, const layout& to,

@@ -168,4 +168,26 @@ TEST_CASE("an empty k gives c where out holds it") {
                     std::invalid_argument);
 }
 
+TEST_CASE("c at the place of out has its strides and the size of its elements") {
+    const device_array<float> x(std::vector<float>(16, 1));
+    const std::size_t shape[] = {4, 4};
+    const std::ptrdiff_t turned[] = {1, 4};
+    const std::ptrdiff_t broadcast[] = {0, 1};
+    const auto square = cuda::layout::of({4, 4});
+    const device_array<float> sums(std::vector<float>(16, 1));
+    const cuda::values out{sums.data(), carrier::float32, square};
+    const cuda::const_values a{x.data(), carrier::float32, square};
+    const auto run = [&](carrier of_c, const cuda::layout& l, const void* at) {
+        cuda::product_options o;
+        o.c = {at, of_c, l};
+        cuda::matmul(a, a, out, parse_accumulator("float32"), o);
+    };
+    for (const auto& l : {cuda::layout::of(shape, turned), cuda::layout::of(shape, broadcast)})
+        CHECK_THROWS_AS(run(carrier::float32, l, sums.data()), std::invalid_argument);
+    CHECK_THROWS_AS(run(carrier::bfloat16, square, sums.data()), std::invalid_argument);
+    CHECK_THROWS_AS(run(carrier::float32, square, nullptr), std::invalid_argument);
+    run(carrier::float32, square, sums.data());
+    for (const float y : sums.host()) CHECK(y == 5);
+}
+
 }  // namespace lowp::test
