@@ -54,7 +54,8 @@ void matmul(const const_values& a, const const_values& b, const values& out, con
 
 /// Whether the device has kernels for an accumulator with results of a carrier. Not for sums of more than
 /// 51 significant bits, but float64's own to nearest even; modes whose random bits leave less room, as
-/// 32 of them over float32's 24; units of more than 256 terms.
+/// 32 of them over float32's 24; units of more than 256 terms. The same on every device from compute
+/// capability 8.0 on: no kernel takes more shared memory than the smallest of them have.
 [[nodiscard]] bool has_kernels(const accumulator& how, carrier out);
 
 }  // namespace lowp::cuda

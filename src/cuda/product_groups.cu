@@ -173,8 +173,12 @@ struct grouped_step {
 }  // namespace
 
 void grouped_sums(group_sums how, const unit_call& c, stream s) {
-    if (how == group_sums::in_float) launch_unit<grouped_step<float, cut::toward_zero>>(c, s);
-    else launch_any_unit<grouped_step<double, cut::toward_zero>>(c, s);
+    using in_float = grouped_step<float, cut::toward_zero>;
+    using in_double = grouped_step<double, cut::toward_zero>;
+    const bool is_float = how == group_sums::in_float;
+    if ((is_float ? in_float::bytes(c) : in_double::bytes(c)) > most_shared) single_unit_sums(c, s);
+    else if (is_float) launch_unit<in_float>(c, s);
+    else launch_any_unit<in_double>(c, s);
 }
 
 }  // namespace lowp::cuda::detail

@@ -1,32 +1,39 @@
-// Any matrix unit by the text of detail/product_kernel.hpp: a thread a sum, 16 by 16 of them a block.
+// Any matrix unit by the text of detail/product_kernel.hpp: a thread a sum, 16 by 16 of them a block, or
+// 8 by 8 where the steps' numbers have no room for more.
 #include "product_units.cuh"
 
 namespace lowp::cuda::detail {
 
 namespace {
 
-constexpr int single_side = 16;
-
 /// One step's numbers of both factors: [line][term], powers and scales [line][part], as aligned_factors
 /// wants them; rows one number apart from the next bank.
 struct single_step {
-    std::uint32_t stride, parts;
-    double *a, *b, *a_powers, *b_powers, *a_scales, *b_scales;
+    std::uint32_t side, stride, parts;
+    double *a, *b, *a_powers, *b_powers, *a_scales, *b_scales;  ///< scales: of groups only
 
     __host__ __device__ static std::uint32_t parts_of(const unit_call& c) {
         const auto group = static_cast<std::uint32_t>(c.unit.group);
         return group > 1 ? (c.terms + group - 1) / group : c.terms;
     }
-    static std::size_t bytes(const unit_call& c) {
-        return sizeof(double) * 2 * single_side * ((c.terms + 1) + 2 * (parts_of(c) + 1));
+    __host__ __device__ static std::size_t bytes(const unit_call& c, std::uint32_t side) {
+        const std::uint32_t of_parts = c.unit.group > 1 ? 2 : 1;
+        return sizeof(double) * 2 * side * ((c.terms + 1) + of_parts * (parts_of(c) + 1));
+    }
+    /// Of a block's tile.
+    __host__ __device__ static std::uint32_t side_of(const unit_call& c) {
+        return bytes(c, 16) <= most_shared ? 16 : 8;
     }
     __device__ single_step(const unit_call& c, double2* memory)
-        : stride(c.terms + 1), parts(parts_of(c) + 1), a(reinterpret_cast<double*>(memory)) {
-        b = a + single_side * stride;
-        a_powers = b + single_side * stride;
-        b_powers = a_powers + single_side * parts;
-        a_scales = b_powers + single_side * parts;
-        b_scales = a_scales + single_side * parts;
+        : side(side_of(c)),
+          stride(c.terms + 1),
+          parts(parts_of(c) + 1),
+          a(reinterpret_cast<double*>(memory)) {
+        b = a + side * stride;
+        a_powers = b + side * stride;
+        b_powers = a_powers + side * parts;
+        a_scales = b_powers + side * parts;
+        b_scales = a_scales + side * parts;
     }
 
     __device__ static double power(double x, int emin) {
@@ -37,7 +44,7 @@ struct single_step {
     __device__ void load_factor(const unit_call& c, const factor& f, std::uint32_t step,
                                 double* values, double* powers, double* scales) const {
         const auto group = static_cast<std::uint32_t>(c.unit.group);
-        for (std::uint32_t t = threadIdx.x; t < c.terms * single_side; t += block_threads) {
+        for (std::uint32_t t = threadIdx.x; t < c.terms * side; t += block_threads) {
             const std::uint32_t line = t / c.terms;
             const std::uint32_t i = t - line * c.terms;
             const std::uint64_t k = k_at(c, step, i);
@@ -94,11 +101,14 @@ struct single_step {
 __global__ void __launch_bounds__(block_threads) single_units(const __grid_constant__ unit_call c) {
     extern __shared__ double2 shared_memory[];
     const product_call& p = c.product;
-    const tile_at at(p, blockIdx.x, single_side);
-    const int row = static_cast<int>(threadIdx.x) / single_side;
-    const int column = static_cast<int>(threadIdx.x) % single_side;
-    const sum_at here(p, at, row, column);
     const single_step step(c, shared_memory);
+    const auto side = static_cast<int>(step.side);
+    const tile_at at(p, blockIdx.x, side);
+    const int row = static_cast<int>(threadIdx.x) / side;
+    const int column = static_cast<int>(threadIdx.x) % side;
+    sum_at here(p, at, row, column);
+    if (row >= side) here.row = p.m;  // most threads of a small tile load only
+    const bool is_in = here.is_in(p);
     const double begin = load_c<double>(p, at, here);
     const bool is_whole = p.promotion.chunk == 0;
     double sum = is_whole ? begin : 0;
@@ -109,7 +119,7 @@ __global__ void __launch_bounds__(block_threads) single_units(const __grid_const
         __syncthreads();
         step.load(c, at, s);
         __syncthreads();
-        sum = step.sum(c, row, column, c.terms, sum);
+        if (is_in) sum = step.sum(c, row, column, c.terms, sum);
         if (is_whole || (++in_chunk < c.chunk_steps && s + 1 < c.steps)) continue;
         in_chunk = 0;
         total = promote<promoted::by_plan>(p, here, turn++, total, sum);
@@ -121,7 +131,9 @@ __global__ void __launch_bounds__(block_threads) single_units(const __grid_const
 }  // namespace
 
 void single_unit_sums(const unit_call& c, stream s) {
-    launch_tiles(&single_units, c, single_side, single_step::bytes(c), s);
+    const std::uint32_t side = single_step::side_of(c);
+    static_assert(sizeof(double) * 2 * 8 * 3 * (most_unit_terms + 1) <= most_shared);
+    launch_tiles(&single_units, c, static_cast<int>(side), single_step::bytes(c, side), s);
 }
 
 }  // namespace lowp::cuda::detail

@@ -242,6 +242,10 @@ void with_promoted(const product_call& p, F&& f) {
     else f(std::integral_constant<promoted, promoted::by_plan>{});
 }
 
+/// Bytes of shared memory that a block may have on every device of compute capability 8.0 and above: 8.6,
+/// 8.9 and 12.0 have no more. Source: CUDA C++ Programming Guide, Compute Capabilities.
+inline constexpr std::size_t most_shared = 99 * 1024;
+
 /// A block of threads a tile; `shared`: bytes of dynamic shared memory.
 template <class Call>
 void launch_tiles(void (*kernel)(Call), const Call& c, int side, std::size_t shared, stream s) {
@@ -252,6 +256,9 @@ void launch_tiles(void (*kernel)(Call), const Call& c, int side, std::size_t sha
     const std::uint64_t blocks = p.tiles_down * p.tiles_across * p.batches;
     if (blocks > 0x7FFFFFFF)
         throw std::invalid_argument("lowp::cuda::matmul: too many sums for one call");
+    if (shared > most_shared)  // said on devices with more, too, for tests to see
+        throw std::logic_error("lowp::cuda::matmul: a kernel wants more shared memory than " +
+                               std::to_string(most_shared) + " bytes");
     if (shared > 48 * 1024)
         check(cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
                                    static_cast<int>(shared)),

@@ -95,26 +95,46 @@ TEST_CASE("every matrix unit gives on the device what it gives on the CPU") {
 
 TEST_CASE("units that no hardware has give on the device what they give on the CPU") {
     dice roll(6);
-    for (const char* const text :
-         {"h100/terms=5", "h100/terms=64", "h100/terms=100", "h100/cut=toward_negative",
-          "h100/cut=nearest_ties_to_even", "h100/fraction_bits=40", "h100/fraction_bits=1",
-          "h100/result=float16/result_rounding=nearest_ties_to_even", "h100_fp8/chunk=48",
-          "h100_fp8/chunk=100/promotion=bfloat16", "h100/lowest_exponent=-20", "v100/chunk=6",
-          "h100_fp8_promoted/lowest_exponent=-149",
-          "h100/chunk=64/promotion=float16/"
-          "promotion_rounding=stochastic_a",
-          "h100/cut=toward_negative/chunk=32"})
+    for (const char* const text : {"h100/terms=5",
+                                   "h100/terms=64",
+                                   "h100/terms=100",
+                                   "h100/terms=197",
+                                   "h100/terms=198",
+                                   "h100/terms=256",
+                                   "mi300/terms=256",
+                                   "h100/terms=256/chunk=512",
+                                   "h100/cut=toward_negative",
+                                   "h100/cut=nearest_ties_to_even",
+                                   "h100/fraction_bits=40",
+                                   "h100/fraction_bits=1",
+                                   "h100/result=float16/result_rounding=nearest_ties_to_even",
+                                   "h100_fp8/chunk=48",
+                                   "h100_fp8/chunk=100/promotion=bfloat16",
+                                   "h100/lowest_exponent=-20",
+                                   "v100/chunk=6",
+                                   "h100_fp8_promoted/lowest_exponent=-149",
+                                   "h100/chunk=64/promotion=float16/"
+                                   "promotion_rounding=stochastic_a",
+                                   "h100/cut=toward_negative/chunk=32"})
         for (int i = 0; i < 8; ++i) {
             const product_case p = random_case(any_format(roll), any_format(roll), roll);
             CHECK(product_differences<float>(p, parse_accumulator(text), roll) == 0);
         }
     for (const char* const text :
          {"b200_nvfp4/fraction_bits=20", "b200_nvfp4/cut=nearest_ties_to_even",
-          "b200_nvfp4/group=64", "b200_nvfp4/terms=16", "b200_nvfp4/chunk=32",
-          "b200_nvfp4/group=2"})
+          "b200_nvfp4/group=64", "b200_nvfp4/terms=16", "b200_nvfp4/chunk=32", "b200_nvfp4/group=2",
+          "b200_nvfp4/terms=128/group=2/fraction_bits=20",
+          "b200_nvfp4/terms=256/group=4/fraction_bits=20", "b200_nvfp4/terms=256/fraction_bits=20"})
         for (int i = 0; i < 8; ++i) {
             product_case p = random_case(float4_e2m1fn, float4_e2m1fn, roll);
             p.block = 64;
+            CHECK(product_differences<float>(p, parse_accumulator(text), roll) == 0);
+        }
+    for (const char* const text :
+         {"b200_nvfp4/fraction_bits=20", "b200_nvfp4/group=4/fraction_bits=20"})
+        for (int i = 0; i < 8; ++i) {
+            product_case p = random_case(float8_e4m3fn, float8_e4m3fn, roll);
+            p.block = 16;
             CHECK(product_differences<float>(p, parse_accumulator(text), roll) == 0);
         }
     for (const char* const text : {"b200_mxf8/terms=16", "b200_mxf8/fraction_bits=24",

@@ -125,6 +125,23 @@ def test_scales_that_are_no_powers_of_two_leave_room_in_a_steps_sum(part: str) -
     assert same(lowp.matmul(there, there.t(), **options), want)
 
 
+@pytest.mark.parametrize(
+    ("accumulator", "grid"),
+    [
+        ("h100/terms=256", "float16"),
+        ("mi300/terms=200", "float16"),
+        ("b200_mxf8/terms=256", "mxfp8_e4m3"),
+        ("b200_nvfp4/terms=256/group=4/fraction_bits=20", "nvfp4"),
+        ("b200_nvfp4/terms=128/group=2/fraction_bits=20", "nvfp4"),
+    ],
+)
+def test_units_of_many_terms_have_room_in_shared_memory(accumulator: str, grid: str) -> None:
+    a, b = sample(33, 640), sample(640, 20, seed=2)
+    options: Any = {"accumulator": accumulator, "a_format": grid, "b_format": grid}
+    want = lowp.matmul(a.numpy(), b.numpy(), **options)
+    assert same(lowp.matmul(a.cuda(), b.cuda(), **options), want)
+
+
 def test_units_take_the_first_of_their_formats_that_holds_the_numbers() -> None:
     tiny = lt.quantize(sample(16, 64) * 2.0**-9, "float8_e4m3fn")
     for dtype in (torch.float32, torch.bfloat16):
