@@ -1,5 +1,5 @@
 // What lowp::cuda's matrix products reach: multiply-adds a second of 4096 by 4096 by 4096, by accumulator
-// and format of the factors.
+// and the format that the product is told of its factors.
 #include <cuda_runtime_api.h>
 
 #include <cstdio>
@@ -29,7 +29,8 @@ struct arrays {
     std::uint32_t* failures = nullptr;
 };
 
-/// Values of E4M3 or of narrower formats, from 2^-6 on, in float32.
+/// Values of E4M3's finite codes, zeros and subnormals among them. In float32 they are rounded to f, which
+/// holds them unless it is narrower.
 void fill(const arrays& at, const lowp::format& f, cuda::carrier c) {
     std::vector<std::uint8_t> codes(side * side);
     const lowp::random_source source;
