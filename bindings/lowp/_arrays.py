@@ -239,11 +239,9 @@ def quantize(x: Any, fmt: Any, *, random: Any, out: Any, **options: Any) -> Any:
     return out if to is not None else _result(from_half_codes(y, array.dtype), x, out)
 
 
-def _code_dtype(bits: int) -> type[np.unsignedinteger[Any]]:
-    for dtype in (np.uint8, np.uint16, np.uint32):
-        if bits <= np.iinfo(dtype).bits:
-            return dtype
-    return np.uint64
+def code_dtype(bits: int) -> np.dtype[np.unsignedinteger[Any]]:
+    """The smallest unsigned integers that hold codes of so many bits."""
+    return np.dtype(f"u{next(size for size in (1, 2, 4, 8) if bits <= 8 * size)}")
 
 
 def encode(x: Any, fmt: Any, *, nan: Any, random: Any, out: Any, **options: Any) -> Any:
@@ -253,7 +251,7 @@ def encode(x: Any, fmt: Any, *, nan: Any, random: Any, out: Any, **options: Any)
         return _device().encode(x, fmt, nan=nan, random=random, out=out, **options)
     target = _core.format(fmt)
     array = as_array(x)
-    dtype = np.dtype(_code_dtype(target.bits))
+    dtype: np.dtype[Any] = code_dtype(target.bits)
     if out is not None:
         if isinstance(out, np.ndarray) and out.dtype.kind == "u":
             wide_enough = out.dtype.itemsize * 8 >= target.bits
@@ -270,7 +268,7 @@ def encode(x: Any, fmt: Any, *, nan: Any, random: Any, out: Any, **options: Any)
 
 def source_bytes(source: _core.Format) -> int:
     """Bytes of the smallest integer that holds a code."""
-    return np.dtype(_code_dtype(source.bits)).itemsize
+    return code_dtype(source.bits).itemsize
 
 
 def decode(codes: Any, fmt: Any, *, dtype: Any, out: Any, threads: Any) -> Any:

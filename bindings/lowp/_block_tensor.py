@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lowp import _arrays, _core
+from lowp._arrays import code_dtype
 
 Array = NDArray[Any]
 
@@ -64,10 +65,6 @@ def block_bits(block: _core.BlockFormat, shape: tuple[int, ...], axis: int) -> f
     return block.element_bits + (scales + 32 * outer_count(block, shape, axis)) / size
 
 
-def _code_dtype(bits: int) -> np.dtype[Any]:
-    return np.dtype(_arrays._code_dtype(bits))
-
-
 def _check_codes(codes: Any, dtype: np.dtype[Any], what: str) -> Array:
     """codes as they are; TypeError where they would have to be converted."""
     array = np.asarray(codes)
@@ -111,7 +108,7 @@ class BlockTensor:
             -1
         )
         blocks = grid(self.format, self.shape, self.axis)
-        wide = _code_dtype(self.format.scale.bits)
+        wide = code_dtype(self.format.scale.bits)
         scales = _check_codes(scales, wide, "scales")
         if scales.dtype == np.uint8 and wide != np.uint8:
             scales = np.ascontiguousarray(scales).reshape(-1).view(wide.newbyteorder("<"))
@@ -134,7 +131,7 @@ class BlockTensor:
     def _code_bytes(self) -> int:
         bits, size = self.format.element_bits, math.prod(self.shape)
         if not self.packed:
-            return size * _code_dtype(bits).itemsize
+            return size * code_dtype(bits).itemsize
         columns = line_length(self.format, self.shape, self.axis)
         return size // columns * ((columns * bits + 7) // 8) if size else 0
 
@@ -172,10 +169,10 @@ class BlockTensor:
     def element_codes(self) -> Array:
         """Codes of the elements, one an unsigned integer, in the tensor's shape."""
         if not self.size:
-            return np.empty(self.shape, _code_dtype(self.format.element_bits))
+            return np.empty(self.shape, code_dtype(self.format.element_bits))
         bits = self.format.element_bits
         if not self.packed:
-            dtype = _code_dtype(bits).newbyteorder("<")
+            dtype = code_dtype(bits).newbyteorder("<")
             whole: Array = self.codes.view(dtype).reshape(self.shape).copy()
             return whole
         line = line_length(self.format, self.shape, self.axis)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 import lowp
 
-from ._arrays import _code_dtype
+from ._arrays import code_dtype
 from ._files_layout import Codes
 from ._readers_core import KINDS
 from .measures import fits_float32
@@ -31,7 +31,7 @@ class CodeTensor:
         """
         self.format = lowp.format(format)
         self.codes: Array = np.asarray(codes)
-        wanted = np.dtype(_code_dtype(self.format.bits))
+        wanted = code_dtype(self.format.bits)
         if self.codes.dtype != wanted:
             raise TypeError(f"codes of {self.format} must be {wanted}; got {self.codes.dtype}")
         if dtype not in KINDS or not KINDS[dtype].is_float:

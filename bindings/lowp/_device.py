@@ -201,10 +201,6 @@ def _quantize_blocks(
 # ---- encode, decode ------------------------------------------------------------------------------
 
 
-def _code_dtype(bits: int) -> str:
-    return str(np.dtype(_arrays._code_dtype(bits)).name)
-
-
 def _nan_code(nan: Any, target: _core.Format) -> int | None:
     return None if nan is None else int(_core.encode(math.nan, target, nan=nan))
 
@@ -264,7 +260,7 @@ def encode(
 
 def _codes_for(library: Library, x: Any, target: _core.Format, out: Any) -> tuple[Any, int]:
     """Memory for codes of x, and the bytes of one."""
-    name = _code_dtype(target.bits)
+    name = _arrays.code_dtype(target.bits).name
     if out is None:
         return library.empty(x, tuple(x.shape), name), np.dtype(name).itemsize
     check_place(library, x, out, "out")

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lowp import _arrays, _blocks, _core
+from lowp import _blocks, _core
+from lowp._arrays import code_dtype
 from lowp._block_tensor import BlockTensor, check_axis, grid, line_length, outer_count
 from lowp._device import block_conversion, block_of, given_random, given_scales
 from lowp._device_calls import (
@@ -32,15 +33,11 @@ def _known(x: Any) -> Library:
     return library
 
 
-def _code_dtype(bits: int) -> str:
-    return str(np.dtype(_arrays._code_dtype(bits)).name)
-
-
 def code_bytes(block: _core.BlockFormat, shape: tuple[int, ...], axis: int, *, packed: bool) -> int:
     """Bytes of all codes: packed, closed up line by line."""
     count, rows, columns, *_ = _core._block_grid(block, list(shape), axis)
     if not packed:
-        return math.prod(shape) * np.dtype(_code_dtype(block.element_bits)).itemsize
+        return math.prod(shape) * code_dtype(block.element_bits).itemsize
     return count * rows * ((columns * block.element_bits + 7) // 8)
 
 
@@ -75,7 +72,7 @@ def encode_blocks(
     made, _ = block_conversion(block.name, library.dtype(x), shape, at)
     nan_code = _blocks._nan_code(nan, block)
     codes = library.empty(x, (code_bytes(block, shape, at, packed=closed),), "uint8")
-    scale_codes = library.empty(x, grid(block, shape, at), _code_dtype(block.scale.bits))
+    scale_codes = library.empty(x, grid(block, shape, at), code_dtype(block.scale.bits).name)
     outer = library.empty(x, (outer_count(block, shape, at),), "float64")
     with library.device(x):
         word = words = None
@@ -238,9 +235,9 @@ class DeviceBlockTensor(BlockTensor):
         """Codes of the elements, one an unsigned integer, in the tensor's shape, on the device."""
         bits, library = self.format.element_bits, self._library
         if not self.size:
-            return library.empty(self.codes, self.shape, _code_dtype(bits))
+            return library.empty(self.codes, self.shape, code_dtype(bits).name)
         if not self.packed:
-            wide = _code_dtype(bits)
+            wide = code_dtype(bits).name
             whole = self.codes if wide == "uint8" else _viewed(library, self.codes, wide)
             return whole.reshape(self.shape)
         line = line_length(self.format, self.shape, self.axis)

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 import lowp
 
 from . import _device, _device_blocks, _device_calls, _targets
-from ._arrays import _code_dtype
+from ._arrays import code_dtype
 from ._block_tensor import grid
 from ._device_libraries import Library, adopt, is_device, library_of
 from ._sums import Sums, nothing
@@ -233,7 +233,7 @@ def _count_subnormal(
 ) -> int:
     """Elements between zero and the smallest normal number, of finite inputs."""
     if histogram is not None:
-        every = np.arange(len(histogram)).astype(_code_dtype(element.bits))
+        every = np.arange(len(histogram)).astype(code_dtype(element.bits))
         magnitudes = np.abs(lowp.decode(every, element, dtype=np.float64))
         return int(histogram[(magnitudes > 0) & (magnitudes < element.min_normal)].sum())
     magnitudes = abs(_device.decode(codes, element, dtype="float64"))

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 import lowp
 
-from ._arrays import _code_dtype
+from ._arrays import code_dtype
 from ._block_tensor import BlockTensor, grid, line_length, outer_count
 from ._readers_core import KINDS, TensorFile, brief
 from .readers import PACKED_BITS
@@ -117,7 +117,7 @@ class Blocks:
     def parts(self, name: str) -> dict[str, Part]:
         """Codes, scales and outer scales."""
         bits = self.format.element_bits
-        scale = f"uint{8 * np.dtype(_code_dtype(self.format.scale.bits)).itemsize}"
+        scale = f"uint{8 * code_dtype(self.format.scale.bits).itemsize}"
         parts = {
             name: _codes_part(bits, self.shape, self._first_of_line(), self.packed),
             f"{name}.scales": Part(scale, grid(self.format, self.shape, self.axis)),
@@ -157,7 +157,7 @@ Layout = Plain | Codes | Blocks
 def _codes_part(bits: int, shape: Shape, first_of_line: int, packed: bool) -> Part:
     """Codes as bytes of packed lines, or as integers in the tensor's shape."""
     if not packed:
-        return Part(f"uint{8 * np.dtype(_code_dtype(bits)).itemsize}", shape)
+        return Part(f"uint{8 * code_dtype(bits).itemsize}", shape)
     first = max(first_of_line, 0)
     line = math.prod(shape[first:])
     return Part("uint8", (*shape[:first], (line * bits + 7) // 8))

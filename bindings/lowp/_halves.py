@@ -110,7 +110,7 @@ def encode(
         return _blocks.encode_memory(memory, of_half, dtype, fmt, **modes)
     _refuse_scales(scales)
     target = _core.format(fmt)
-    y = np.empty(memory.shape, _arrays._code_dtype(target.bits))
+    y = np.empty(memory.shape, _arrays.code_dtype(target.bits))
     # What encode makes of the argument: a code, or the reason why not.
     nan_code = None if nan is None else int(_core.encode(math.nan, target, nan=nan))
     words = _arrays._plain_random(random, memory.shape)

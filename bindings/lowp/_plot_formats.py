@@ -12,6 +12,7 @@ import lowp
 from . import _plot_style as style
 from . import _targets
 from ._arguments import FormatLike
+from ._arrays import code_dtype
 from ._sums import entropy, in_ulps
 from .measures import code_histogram as count_codes
 
@@ -198,7 +199,7 @@ def _largest_errors(target: lowp.Format, x: Doubles) -> Doubles:
 
 def _draw_codes(axis: Axes, shares: Doubles, target: lowp.Format) -> None:
     decoded = lowp.decode(
-        np.arange(len(shares), dtype=_code_dtype(target)), target, dtype=np.float64
+        np.arange(len(shares), dtype=code_dtype(target.bits)), target, dtype=np.float64
     )
     decoded = np.asarray(decoded)
     # NaN sorts to the end. -0 comes before 0, as the code order of a number line has it.
@@ -222,10 +223,6 @@ def _draw_codes(axis: Axes, shares: Doubles, target: lowp.Format) -> None:
         axis.set_xticks(picked, [f"{value:.3g}" for value in grid[picked]], fontsize=9)
     axis.set_xlim(-1, len(grid))
     axis.set_xlabel("value of the code")
-
-
-def _code_dtype(target: lowp.Format) -> type[np.unsignedinteger[Any]]:
-    return np.uint8 if target.bits <= 8 else np.uint16
 
 
 def _spread(grid: Doubles) -> NDArray[np.intp]:

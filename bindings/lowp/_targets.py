@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import lowp
 
-from ._arrays import _code_dtype
+from ._arrays import code_dtype
 from ._block_tensor import BlockTensor, block_bits
 
 __all__ = [
@@ -119,7 +119,7 @@ def block_limits(tensor: BlockTensor) -> tuple[Floats, Floats]:
     """The lowest and the largest value that each element could have in its block."""
     block, element = tensor.format, tensor.format.element
     wide = np.dtype(np.float64 if tensor.dtype == np.float64 else np.float32)
-    code_type = np.dtype(_code_dtype(block.element_bits)).newbyteorder("<")
+    code_type = code_dtype(block.element_bits).newbyteorder("<")
     ends = (0, len(element) - 1) if isinstance(element, np.ndarray) else _ends(element)
     lowest, largest = (
         BlockTensor(

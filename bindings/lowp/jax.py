@@ -192,7 +192,7 @@ def encode(
     """
     array = floats(x, "x")
     target = _scalar_format(format, "encode")
-    dtype = np.dtype(_arrays._code_dtype(target.bits))
+    dtype = _arrays.code_dtype(target.bits)
     check_width(dtype, f"a code of {target}")
     options: dict[str, Any] = {
         "rounding": rounding,

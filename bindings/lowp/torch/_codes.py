@@ -9,16 +9,16 @@ import torch
 
 import lowp
 from lowp import _device, _device_blocks, _device_products
+from lowp._arrays import code_dtype
 from lowp._block_tensor import grid, outer_count
 from lowp.torch._ops import LIBRARY, _options, check_dtype, has_kernels, parse
 
-__all__ = ["code_dtype"]
+__all__: list[str] = []
 
 
-def code_dtype(bits: int) -> torch.dtype:
-    """The smallest unsigned integer that holds codes of so many bits."""
-    sizes = {8: torch.uint8, 16: torch.uint16, 32: torch.uint32, 64: torch.uint64}
-    return next(dtype for size, dtype in sizes.items() if bits <= size)
+def _unsigned(bits: int) -> torch.dtype:
+    """code_dtype's, of PyTorch."""
+    return getattr(torch, code_dtype(bits).name)
 
 
 def _wide(x: torch.Tensor) -> np.ndarray[Any, Any]:
@@ -72,7 +72,7 @@ def _encode_cuda(x: torch.Tensor, format: str, **options: Any) -> torch.Tensor:
 
 def _encode_fake(x: torch.Tensor, format: str, **_: Any) -> torch.Tensor:
     check_dtype(x)
-    return x.new_empty(x.shape, dtype=code_dtype(parse(format).bits))
+    return x.new_empty(x.shape, dtype=_unsigned(parse(format).bits))
 
 
 def _encode_blocks(
@@ -98,7 +98,7 @@ def _encode_blocks_fake(
     size = _device_blocks.code_bytes(block, shape, axis, packed=block.element_bits <= 8)
     return (
         x.new_empty((size,), dtype=torch.uint8),
-        x.new_empty(grid(block, shape, axis), dtype=code_dtype(block.scale.bits)),
+        x.new_empty(grid(block, shape, axis), dtype=_unsigned(block.scale.bits)),
         x.new_empty((outer_count(block, shape, axis),), dtype=torch.float64),
     )
 

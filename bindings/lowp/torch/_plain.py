@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 import lowp
+from lowp._arrays import code_dtype
 from lowp.torch._plain_line import (
     CARRIERS,
     decode_bits,
@@ -67,13 +68,6 @@ def quantize(
     return from_words(quantize_bits(p, to_words(x), _words(x, p.rounding, **source)), x.dtype)
 
 
-def _code_dtype(bits: int) -> torch.dtype:
-    for width, dtype in ((8, torch.uint8), (16, torch.uint16), (32, torch.uint32)):
-        if bits <= width:
-            return dtype
-    return torch.uint64
-
-
 def encode(
     x: Tensor,
     format: lowp.Format,
@@ -104,7 +98,7 @@ def encode(
         raise ValueError(f"{format} has no NaN; got NaN: pass nan, the code it is to get")
     random = _words(x, p.rounding, seed, stream, generator)
     codes = encode_bits(p, to_words(wide), random, nan_code or 0)
-    return codes.to(_code_dtype(format.bits))
+    return codes.to(getattr(torch, code_dtype(format.bits).name))
 
 
 def decode(codes: Tensor, format: lowp.Format, dtype: torch.dtype = torch.float32) -> Tensor:
