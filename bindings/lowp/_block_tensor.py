@@ -56,6 +56,36 @@ def outer_count(block: _core.BlockFormat, shape: tuple[int, ...], axis: int) -> 
     return {"none": 0, "tensor": 1, "row": lines}[block.fields["outer"]]
 
 
+def code_bytes(block: _core.BlockFormat, shape: tuple[int, ...], axis: int, *, packed: bool) -> int:
+    """Bytes of all codes: packed, closed up line by line."""
+    count, rows, columns, *_ = _core._block_grid(block, list(shape), axis)
+    if not packed:
+        return math.prod(shape) * code_dtype(block.element_bits).itemsize
+    return count * rows * ((columns * block.element_bits + 7) // 8)
+
+
+def check_sizes(
+    block: _core.BlockFormat,
+    shape: tuple[int, ...],
+    axis: int,
+    packed: bool,
+    got: tuple[int, tuple[int, ...], int],
+) -> None:
+    """ValueError where parts do not agree with shape and format; got: bytes of codes, the shape of
+    the scales, outer scales.
+    """
+    codes, scales, outer = got
+    blocks = grid(block, shape, axis)
+    if math.prod(scales) != math.prod(blocks):
+        raise ValueError(f"scales must have shape {blocks}; got {scales}")
+    wanted = code_bytes(block, shape, axis, packed=packed)
+    if codes != wanted:
+        raise ValueError(f"codes of shape {shape} in {block} take {wanted} bytes; got {codes}")
+    needed = outer_count(block, shape, axis)
+    if outer not in {needed, min(needed, 1)}:
+        raise ValueError(f"shape {shape} in {block} has {needed} outer scales; got {outer}")
+
+
 def block_bits(block: _core.BlockFormat, shape: tuple[int, ...], axis: int) -> float:
     """Bits an element, all scales counted; NaN for an empty tensor."""
     size = math.prod(shape)
@@ -107,33 +137,15 @@ class BlockTensor:
         self.codes = np.ascontiguousarray(_check_codes(codes, np.dtype(np.uint8), "codes")).reshape(
             -1
         )
-        blocks = grid(self.format, self.shape, self.axis)
         wide = code_dtype(self.format.scale.bits)
         scales = _check_codes(scales, wide, "scales")
         if scales.dtype == np.uint8 and wide != np.uint8:
             scales = np.ascontiguousarray(scales).reshape(-1).view(wide.newbyteorder("<"))
-        if scales.size != math.prod(blocks):
-            raise ValueError(f"scales must have shape {blocks}; got {scales.shape}")
-        self.scales: Array = np.asarray(scales, dtype=wide).reshape(blocks)
         self.outer_scale = np.asarray(outer_scale, dtype=np.float64).reshape(-1)
-        wanted = self._code_bytes()
-        if self.codes.size != wanted:
-            raise ValueError(
-                f"codes of shape {self.shape} in {self.format} take {wanted} bytes; "
-                f"got {self.codes.size}"
-            )
-        outer, needed = self.outer_scale, outer_count(self.format, self.shape, self.axis)
-        if outer.size not in {needed, min(needed, 1)}:
-            raise ValueError(
-                f"shape {self.shape} in {self.format} has {needed} outer scales; got {outer.size}"
-            )
-
-    def _code_bytes(self) -> int:
-        bits, size = self.format.element_bits, math.prod(self.shape)
-        if not self.packed:
-            return size * code_dtype(bits).itemsize
-        columns = line_length(self.format, self.shape, self.axis)
-        return size // columns * ((columns * bits + 7) // 8) if size else 0
+        got = (self.codes.size, scales.shape, self.outer_scale.size)
+        check_sizes(self.format, self.shape, self.axis, self.packed, got)
+        blocks = grid(self.format, self.shape, self.axis)
+        self.scales: Array = np.asarray(scales, dtype=wide).reshape(blocks)
 
     @property
     def ndim(self) -> int:

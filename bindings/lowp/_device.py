@@ -31,7 +31,8 @@ from lowp._device_calls import (
     word_of,
     work_of,
 )
-from lowp._device_libraries import Library, check_place, is_device, library_of
+from lowp._device_libraries import Library, is_device, library_of
+from lowp._device_out import check_out, plain_target, settled, target
 from lowp._device_pack import pack, unpack
 
 __all__ = [
@@ -46,6 +47,7 @@ __all__ = [
     "kernels",
     "pack",
     "quantize",
+    "quantize_blocks",
     "unpack",
 ]
 
@@ -118,15 +120,11 @@ def quantize(
         with library.device(x):
             return quantize(x, fmt, **named, **source)
     modes = (rounding, saturation, random_bits)
-    dtype = library.dtype(x)
-    if out is None:
-        y = library.empty_like(x)
-    else:
-        y = out
-        check_place(library, x, out, "out")
-        if out.shape != x.shape or library.dtype(out) != dtype:
-            raise ValueError(f"out must have x's shape {tuple(x.shape)} and dtype {dtype}")
+    if out is not None:
+        check_out(library, x, out, tuple(x.shape), (library.dtype(x),))
     block = block_of(fmt, *modes) if _is_block(fmt) else None
+    if block is None and scales is not None:
+        raise ValueError("scales is of block formats; a scalar format has none")
     words = word = None
     if random is not None:
         words, word = given_random(library, x, random, random_bits if block is None else block)
@@ -137,12 +135,19 @@ def quantize(
     if block is not None:
         at = check_axis(axis, x.ndim)
         ideals = given_scales(library, x, block, at, scales)
-        _quantize_blocks(library, x, y, block, dtype, at, ideals, given)
-        check_random(word)
-        return y
-    if scales is not None:
-        raise ValueError("scales is of block formats; a scalar format has none")
-    made, _ = _conversion(fmt, dtype, *modes)
+        y = quantize_blocks(library, x, block, at, given, out=out, ideals=ideals, words=words)
+    else:
+        made, _ = _conversion(fmt, library.dtype(x), *modes)
+        y = _quantize_values(library, x, made, given, out, words)
+    check_random(word)
+    return y
+
+
+def _quantize_values(
+    library: Library, x: Any, made: Any, given: Source, out: Any, words: Any
+) -> Any:
+    """x by a conversion to a scalar format, in out or in memory like x's. words: random bits."""
+    y = library.empty_like(x) if out is None else target(library, out, x, words)
     if library.is_plain(x) and library.is_plain(y):
         made.quantize(library.pointer(x), library.pointer(y), math.prod(x.shape), given)
     else:
@@ -154,8 +159,7 @@ def quantize(
             x.shape,
             given,
         )
-    check_random(word)
-    return y
+    return y if out is None else settled(library, y, out)
 
 
 def given_random(library: Library, x: Any, random: Any, of: Any) -> tuple[Any, Any]:
@@ -177,25 +181,38 @@ def given_scales(library: Library, x: Any, block: _core.BlockFormat, axis: int, 
     return _device_given.ideal_scales(library, x, block, axis, scales)
 
 
-def _quantize_blocks(
+def quantize_blocks(
     library: Library,
     x: Any,
-    y: Any,
     block: _core.BlockFormat,
-    dtype: str,
     axis: int,
-    ideals: Any,
     given: Source,
-) -> None:
-    made, size = block_conversion(block.name, dtype, tuple(x.shape), axis)
+    *,
+    out: Any = None,
+    ideals: Any = None,
+    words: Any = None,
+) -> Any:
+    """x in a block format, in out or in memory like x's. ideals, words: scales and random bits on
+    the device.
+    """
+    made, size = block_conversion(block.name, library.dtype(x), tuple(x.shape), axis)
     plain = library.contiguous(x)
-    target = y if library.is_plain(y) else library.empty(x, tuple(x.shape), dtype)
+    result = library.empty_like(x) if out is None else out
+    if out is not None:
+        y = plain_target(library, out, plain, ideals, words)
+    elif library.is_plain(result):
+        y = result
+    else:
+        y = library.empty(x, tuple(x.shape), library.dtype(x))
     work, at = work_of(library, x, size)
     scales = 0 if ideals is None else library.pointer(ideals)
-    made.quantize(library.pointer(plain), library.pointer(target), at, scales, given)
+    made.quantize(library.pointer(plain), library.pointer(y), at, scales, given)
     del work
-    if target is not y:
-        y[...] = target
+    if out is not None:
+        return settled(library, y, out)
+    if y is not result:
+        result[...] = y
+    return result
 
 
 # ---- encode, decode ------------------------------------------------------------------------------
@@ -230,16 +247,16 @@ def encode(
             return foreign(encode, x, fmt, **named)
         with library.device(x):
             return encode(x, fmt, **named)
-    made, target = _conversion(fmt, library.dtype(x), rounding, saturation, random_bits)
-    nan_code = _nan_code(nan, target)
+    made, number = _conversion(fmt, library.dtype(x), rounding, saturation, random_bits)
+    nan_code = _nan_code(nan, number)
     word = None
-    if nan_code is None and not target.has_nan:
-        word = word_of(library, x, f"of a NaN, for which {target} has no code: pass nan, its code")
+    if nan_code is None and not number.has_nan:
+        word = word_of(library, x, f"of a NaN, for which {number} has no code: pass nan, its code")
     words = None
     if random is not None:
         words, told_to = given_random(library, x, random, random_bits)
         word = word if told_to is None else told_to
-    codes, size = _codes_for(library, x, target, out)
+    codes, size = _codes_for(library, x, number, out, words)
     made.encode(
         library.pointer(x),
         library.strides(x),
@@ -250,27 +267,25 @@ def encode(
         nan_code,
         source_of(library, x, word, random=words, **source),
     )
+    if out is not None:
+        codes = settled(library, codes, out)
     bits = 0 if word is None else told(word)
     if bits & NAN_WITHOUT_CODE:
-        raise ValueError(f"{target} has no NaN; got NaN: pass nan, the code it is to get")
+        raise ValueError(f"{number} has no NaN; got NaN: pass nan, the code it is to get")
     if bits:
         raise ValueError("random must be below 2**random_bits; got larger ones")
     return codes
 
 
-def _codes_for(library: Library, x: Any, target: _core.Format, out: Any) -> tuple[Any, int]:
-    """Memory for codes of x, and the bytes of one."""
-    name = _arrays.code_dtype(target.bits).name
+def _codes_for(
+    library: Library, x: Any, number: _core.Format, out: Any, words: Any
+) -> tuple[Any, int]:
+    """Memory for codes of x, and the bytes of one. words: random bits that are read, or None."""
+    fitting = _UNSIGNED[_UNSIGNED.index(_arrays.code_dtype(number.bits).name) :]
     if out is None:
-        return library.empty(x, tuple(x.shape), name), np.dtype(name).itemsize
-    check_place(library, x, out, "out")
-    integer = library.dtype(out)
-    fits = integer in _UNSIGNED and np.dtype(integer).itemsize * 8 >= target.bits
-    if not fits or tuple(out.shape) != tuple(x.shape):
-        raise ValueError(
-            f"out must have x's shape {tuple(x.shape)} and dtype {name} or a wider one"
-        )
-    return out, np.dtype(integer).itemsize
+        return library.empty(x, tuple(x.shape), fitting[0]), np.dtype(fitting[0]).itemsize
+    check_out(library, x, out, tuple(x.shape), fitting)
+    return target(library, out, x, words), np.dtype(library.dtype(out)).itemsize
 
 
 def decode(codes: Any, fmt: Any, *, dtype: Any = None, out: Any = None, threads: Any = None) -> Any:
@@ -290,13 +305,10 @@ def decode(codes: Any, fmt: Any, *, dtype: Any = None, out: Any = None, threads:
     size = np.dtype(integer).itemsize
     name = library.dtype(out) if dtype is None and out is not None else dtype_name(dtype)
     check_floats(name, "dtype")
-    if out is None:
-        y = library.empty(codes, tuple(codes.shape), name)
-    else:
-        y = out
-        check_place(library, codes, out, "out")
-        if out.shape != codes.shape or library.dtype(out) != name:
-            raise ValueError(f"out must have shape {tuple(codes.shape)} and dtype {name}")
+    shape = tuple(codes.shape)
+    if out is not None:
+        check_out(library, codes, out, shape, (name,), "codes")
+    y = library.empty(codes, shape, name) if out is None else target(library, out, codes)
     made, source = _conversion(fmt, name, None, None, None)
     word = None
     if 8 * size > source.bits:
@@ -312,6 +324,8 @@ def decode(codes: Any, fmt: Any, *, dtype: Any = None, out: Any = None, threads:
         codes.shape,
         source_of(library, codes, word),
     )
+    if out is not None:
+        y = settled(library, y, out)
     if word is not None and told(word):
         raise ValueError(f"codes of {source} have {source.bits} bits; got a code with higher bits")
     return y

@@ -10,10 +10,19 @@ import numpy as np
 
 from lowp import _blocks, _core
 from lowp._arrays import code_dtype
-from lowp._block_tensor import BlockTensor, check_axis, grid, line_length, outer_count
+from lowp._block_tensor import (
+    BlockTensor,
+    check_axis,
+    check_sizes,
+    code_bytes,
+    grid,
+    line_length,
+    outer_count,
+)
 from lowp._device import block_conversion, block_of, given_random, given_scales
 from lowp._device_calls import (
     NAN_WITHOUT_CODE,
+    check_floats,
     dtype_name,
     module,
     source_of,
@@ -21,9 +30,10 @@ from lowp._device_calls import (
     word_of,
     work_of,
 )
-from lowp._device_libraries import Library, adopt, library_of
+from lowp._device_libraries import Library, adopt, check_place, library_of
+from lowp._device_out import check_out, plain_target, settled
 
-__all__ = ["DeviceBlockTensor", "code_bytes", "decode_blocks", "encode", "encode_blocks", "limits"]
+__all__ = ["DeviceBlockTensor", "decode_blocks", "encode", "encode_blocks", "limits"]
 
 
 def _known(x: Any) -> Library:
@@ -31,14 +41,6 @@ def _known(x: Any) -> Library:
     if library is None:
         raise TypeError(f"arrays of a GPU must be PyTorch's or CuPy's here; got {type(x).__name__}")
     return library
-
-
-def code_bytes(block: _core.BlockFormat, shape: tuple[int, ...], axis: int, *, packed: bool) -> int:
-    """Bytes of all codes: packed, closed up line by line."""
-    count, rows, columns, *_ = _core._block_grid(block, list(shape), axis)
-    if not packed:
-        return math.prod(shape) * code_dtype(block.element_bits).itemsize
-    return count * rows * ((columns * block.element_bits + 7) // 8)
 
 
 def _loses_nan(block: _core.BlockFormat, nan: int | None) -> bool:
@@ -82,10 +84,7 @@ def encode_blocks(
             words, told_to = given_random(library, x, random, block)
             word = word if told_to is None else told_to
         ideals = given_scales(library, x, block, at, scales)
-        plain = library.contiguous(x)
-        if library.pointer(plain) % 16:
-            plain = library.empty(x, shape, library.dtype(x))
-            plain[...] = x
+        plain = _aligned(library, x)
         work, place = work_of(library, x, made.workspace(closed))
         made.encode(
             library.pointer(plain),
@@ -99,15 +98,57 @@ def encode_blocks(
             source_of(library, x, word, random=words, **source),
         )
         del work
-        bits = 0 if word is None else told(word)
-        if bits & NAN_WITHOUT_CODE:
-            raise ValueError(
-                "the input has NaN or infinity, for which neither scale nor element of "
-                f"{block} has a code"
-            )
-        if bits:
-            raise ValueError("random must be below 2**random_bits; got larger ones")
+        _refuse(0 if word is None else told(word), block)
     return codes, scale_codes, outer
+
+
+def _aligned(library: Library, x: Any) -> Any:
+    """x in C order, at an address that vectors are read from."""
+    plain = library.contiguous(x)
+    if library.pointer(plain) % 16 == 0:
+        return plain
+    copy = library.empty(x, tuple(x.shape), library.dtype(x))
+    copy[...] = x
+    return copy
+
+
+def _refuse(bits: int, block: _core.BlockFormat) -> None:
+    """ValueError for what the word of failures tells of an input."""
+    if bits & NAN_WITHOUT_CODE:
+        raise ValueError(
+            "the input has NaN or infinity, for which neither scale nor element of "
+            f"{block} has a code"
+        )
+    if bits:
+        raise ValueError("random must be below 2**random_bits; got larger ones")
+
+
+def _parts(
+    library: Library,
+    block: _core.BlockFormat,
+    given: tuple[Any, Any, Any],
+    shape: tuple[int, ...],
+    axis: int,
+    packed: bool,
+) -> tuple[Any, Any, Any]:
+    """Codes, scales and outer scales as kernels read them: in C order, the last float64.
+
+    Refused as by BlockTensor: TypeError for dtypes, ValueError for sizes; and for several devices.
+    """
+    codes, scales, outer = given
+    if any(n < 0 for n in shape):
+        raise ValueError(f"shape must have no negative length; got {shape}")
+    check_place(library, codes, scales, "scales", "codes")
+    check_place(library, codes, outer, "outer_scale", "codes")
+    for part, what, bits in ((codes, "codes", 8), (scales, "scales", block.scale.bits)):
+        wanted = code_dtype(bits).name
+        if library.dtype(part) != wanted:
+            raise TypeError(f"{what} must be {wanted}; got {library.dtype(part)}")
+    check_floats(library.dtype(outer), "outer_scale")
+    got = (math.prod(codes.shape), tuple(scales.shape), math.prod(outer.shape))
+    check_sizes(block, shape, axis, packed, got)
+    outer = library.convert(outer, "float64")
+    return library.contiguous(codes), library.contiguous(scales), library.contiguous(outer)
 
 
 def decode_blocks(
@@ -122,35 +163,44 @@ def decode_blocks(
     packed: bool | None = None,
     out: Any = None,
 ) -> Any:
-    """Values of what encode_blocks gave, in C order or in out."""
+    """Values of what encode_blocks gave, in C order or in out. Errors: as of BlockTensor."""
     library = _known(codes)
     block = _core.block_format(fmt)
     closed = block.element_bits <= 8 if packed is None else bool(packed)
     lengths, name = tuple(int(n) for n in shape), dtype_name(dtype)
-    made, _ = block_conversion(block.name, name, lengths, check_axis(axis, len(lengths)))
-    widths = (8, 16, 32, 64)
-    may_be_wide = block.scale.bits not in widths
-    may_be_wide |= block.element_bits not in widths and not (closed and block.element_bits <= 8)
-    y = library.empty(codes, lengths, name) if out is None else out
+    at = check_axis(axis, len(lengths))
+    if out is not None:
+        check_out(library, codes, out, lengths, (name,), "codes")
     with library.device(codes):
-        target = y if library.is_plain(y) else library.empty(codes, lengths, name)
-        parts = [library.contiguous(part) for part in (codes, scales, outer)]
+        parts = _parts(library, block, (codes, scales, outer), lengths, at, closed)
+        made, _ = block_conversion(block.name, name, lengths, at)
+        if out is None:
+            y = library.empty(codes, lengths, name)
+        else:
+            y = plain_target(library, out, None, *parts)
+        may_be_wide = _may_be_wide(block, closed)
         word = word_of(library, codes, "of codes with more bits") if may_be_wide else None
         work, place = work_of(library, codes, made.workspace(closed))
         made.decode(
             *(library.pointer(part) for part in parts),
             math.prod(outer.shape),
             closed,
-            library.pointer(target),
+            library.pointer(y),
             place,
             source_of(library, codes, word),
         )
         del work
+        result = y if out is None else settled(library, y, out)
         if word is not None and told(word):
             raise ValueError(f"a code or scale has bits above its format's in {block}")
-        if target is not y:
-            y[...] = target
-    return y
+    return result
+
+
+def _may_be_wide(block: _core.BlockFormat, packed: bool) -> bool:
+    """Whether integers of a tensor's parts could have more bits than their codes."""
+    widths = (8, 16, 32, 64)
+    is_closed = packed and block.element_bits <= 8
+    return block.scale.bits not in widths or (block.element_bits not in widths and not is_closed)
 
 
 class DeviceBlockTensor(BlockTensor):
@@ -174,23 +224,20 @@ class DeviceBlockTensor(BlockTensor):
         dtype: Any = "float32",
         packed: bool = True,
     ) -> None:
-        """See the class. ValueError where sizes do not agree with shape and format."""
+        """See the class. ValueError where sizes do not agree with shape and format, or parts lie on
+        several devices; TypeError for other integers.
+        """
         self._library = _known(codes)
         self.format = _core.block_format(format)
         self.shape = tuple(index(n) for n in shape)
         self.axis = check_axis(axis, len(self.shape))
         self.dtype = dtype  # the library's
         self.packed = bool(packed)
-        self.codes = codes.reshape(-1)
-        blocks = grid(self.format, self.shape, self.axis)
-        self.scales = scales.reshape(blocks)
-        self.outer_scale = outer_scale.reshape(-1)
-        wanted = code_bytes(self.format, self.shape, self.axis, packed=self.packed)
-        got = math.prod(self.codes.shape)
-        if got != wanted:
-            raise ValueError(
-                f"codes of shape {self.shape} in {self.format} take {wanted} bytes; got {got}"
-            )
+        given = (codes, scales, outer_scale)
+        parts = _parts(self._library, self.format, given, self.shape, self.axis, self.packed)
+        self.codes = parts[0].reshape(-1)
+        self.scales = parts[1].reshape(grid(self.format, self.shape, self.axis))
+        self.outer_scale = parts[2].reshape(-1)
 
     @property
     def nbytes(self) -> int:
@@ -222,10 +269,6 @@ class DeviceBlockTensor(BlockTensor):
     def decode(self, dtype: Any = None, *, out: Any = None, threads: int | None = None) -> Any:
         """The values on the device: in dtype (None: that of the encoded array), or in out."""
         name = dtype_name(self.dtype if dtype is None else dtype)
-        if out is not None:
-            library = _known(out)
-            if tuple(out.shape) != self.shape or library.dtype(out) != name:
-                raise ValueError(f"out must have shape {self.shape} and dtype {name}")
         parts = (self.codes, self.scales, self.outer_scale)
         return decode_blocks(
             *parts, self.format, self.shape, self.axis, name, packed=self.packed, out=out

@@ -64,12 +64,12 @@ def module() -> Any:
     return found
 
 
-def check_no_gradient(x: Any) -> None:
+def check_no_gradient(x: Any, what: str = "x") -> None:
     """TypeError for a tensor whose derivative would be lost."""
     if getattr(x, "requires_grad", False) and import_module("torch").is_grad_enabled():
         raise TypeError(
-            "x requires a gradient, which would end here: lowp.torch's verbs have derivatives; "
-            "without one, pass x.detach()"
+            f"{what} requires a gradient, which would end here: lowp.torch's verbs have "
+            f"derivatives; without one, pass {what}.detach()"
         )
 
 

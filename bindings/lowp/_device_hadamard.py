@@ -11,7 +11,8 @@ import numpy as np
 from lowp import _arrays
 from lowp._block_tensor import check_axis
 from lowp._device_calls import check_floats, foreign, module
-from lowp._device_libraries import check_place, is_device, library_of
+from lowp._device_libraries import is_device, library_of
+from lowp._device_out import check_out, plain_target, settled
 
 __all__ = ["hadamard"]
 
@@ -43,9 +44,7 @@ def hadamard(
     at = check_axis(axis, len(shape))
     _check(shape, axis, index(size), seed is not None and signs is not None)
     if out is not None:
-        check_place(library, x, out, "out")
-        if tuple(out.shape) != shape or library.dtype(out) != dtype:
-            raise ValueError(f"out must have x's shape {shape} and dtype {dtype}")
+        check_out(library, x, out, shape, (dtype,))
     columns = math.prod(shape[at % len(shape) + 1 :])
     offset = 0 if stream_offset is None else library.pointer(stream_offset)
     source = None
@@ -54,7 +53,7 @@ def hadamard(
     with library.device(x):
         given = None if signs is None else library.from_host(x, _signs(signs, size))
         plain = library.contiguous(x)
-        y = out if out is not None and library.is_plain(out) else library.empty(x, shape, dtype)
+        y = library.empty(x, shape, dtype) if out is None else plain_target(library, out, plain)
         module().hadamard(
             library.pointer(plain),
             library.pointer(y),
@@ -67,9 +66,7 @@ def hadamard(
             bool(inverse),
             library.stream(x),
         )
-        if out is not None and y is not out:
-            out[...] = y
-    return y if out is None else out
+        return y if out is None else settled(library, y, out)
 
 
 def _check(shape: tuple[int, ...], axis: int, size: int, has_both: bool) -> None:

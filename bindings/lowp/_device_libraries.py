@@ -37,6 +37,7 @@ class Library(Protocol):
     def device(self, x: Any) -> AbstractContextManager[Any]: ...
     def stream(self, x: Any) -> int: ...
     def is_captured(self, x: Any) -> bool: ...
+    def written(self, x: Any) -> None: ...
 
 
 class _Torch:
@@ -58,7 +59,13 @@ class _Torch:
     def pointer(self, x: Any) -> int:
         if x.is_neg():  # its memory has the other sign
             raise TypeError("got a tensor that PyTorch negates when it reads it: x.resolve_neg()")
-        return x.data_ptr()  # type: ignore[no-any-return]
+        pointer: int = x.data_ptr()
+        if not pointer and x.numel():  # a DTensor's parts lie elsewhere, a fake tensor's nowhere
+            raise TypeError(
+                f"got a {type(x).__name__}, which has no memory of its own: pass the tensor in it, "
+                "as x.to_local() of a DTensor"
+            )
+        return pointer
 
     def is_plain(self, x: Any) -> bool:
         return x.is_contiguous()  # type: ignore[no-any-return]
@@ -101,6 +108,10 @@ class _Torch:
 
     def is_captured(self, x: Any) -> bool:
         return bool(self._torch.cuda.is_current_stream_capturing())
+
+    def written(self, x: Any) -> None:
+        """Tell autograd, which would else use what it saved of x."""
+        self._torch.autograd.graph.increment_version(x)
 
 
 class _CuPy:
@@ -156,6 +167,9 @@ class _CuPy:
     def is_captured(self, x: Any) -> bool:
         return bool(self._cupy.cuda.get_current_stream().is_capturing())
 
+    def written(self, x: Any) -> None:
+        """CuPy keeps nothing of x that could be out of date."""
+
 
 @lru_cache(maxsize=2)
 def _load(name: str) -> Library:
@@ -197,13 +211,14 @@ def library_of(x: Any) -> Library | None:
     return _library(kind)
 
 
-def check_place(library: Library, x: Any, other: Any, what: str) -> None:
-    """ValueError for an array that is not of x's library or not on its device."""
+def check_place(library: Library, x: Any, other: Any, what: str, of: str = "x") -> None:
+    """ValueError for an array that is not of x's library or not on its device; of: x's name."""
     if not is_device(other) or library_of(other) is not library:
-        raise ValueError(f"{what} must be on x's device and of its library")
+        raise ValueError(f"{what} must be on the device of {of} and of its library")
     if library.index(other) != library.index(x):
         raise ValueError(
-            f"{what} must be on x's device, {library.index(x)}; got one on {library.index(other)}"
+            f"{what} must be on the device of {of}, {library.index(x)}; got one on "
+            f"{library.index(other)}"
         )
 
 

@@ -19,7 +19,7 @@ import lowp
 from . import _device, _device_blocks, _device_calls, _targets
 from ._arrays import code_dtype
 from ._block_tensor import grid
-from ._device_libraries import Library, adopt, is_device, library_of
+from ._device_libraries import Library, adopt, check_place, is_device, library_of
 from ._sums import Sums, nothing
 
 __all__ = ["amax", "measure_format", "measure_values"]
@@ -170,6 +170,7 @@ def measure_values(x: Any, q: Any) -> Sums:
         raise TypeError("x is on a GPU and its quantized values are not: bring both to one place")
     x, library = _own(x)
     q, _ = _own(q)
+    check_place(library, x, q, "the quantized array")
     if tuple(x.shape) != tuple(q.shape):
         raise ValueError(
             f"lowp.error: x has shape {tuple(x.shape)}, the quantized values {tuple(q.shape)}"

@@ -16,6 +16,7 @@ import numpy as np
 from lowp import _core, _device, _products
 from lowp._device_calls import check_floats, check_no_gradient, module, source_of
 from lowp._device_libraries import Library, adopt, check_place, is_device, library_of
+from lowp._device_out import check_out
 
 __all__ = ["matmul"]
 
@@ -284,10 +285,8 @@ def _result(call: _Call, a: Any, b: Any, c: Any, out: Any) -> Any:
     addend = _addend(library, c, a, call.dtype)
     if addend is not None:
         addend = _spread(addend, seen, "c").reshape(shape)
-    if out is not None and not (
-        is_device(out) and tuple(out.shape) == seen and library.dtype(out) == call.dtype
-    ):
-        raise ValueError(f"out must be on the device, of shape {seen} and {call.dtype}")
+    if out is not None:
+        check_out(library, a, out, seen, (call.dtype,), "a")
     result = library.empty(a, shape, call.dtype)
     if batch and any(_is_by_matrix(f, call.how) for f in call.formats):
         step = 4 * (x.shape[-1] + 1) * shape[-2] * shape[-1]  # as the CPU has it

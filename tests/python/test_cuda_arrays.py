@@ -52,6 +52,31 @@ def test_quantize_writes_into_out_and_in_place(name: str) -> None:
         lowp.quantize(there, name, out=torch.empty(48, 64))
 
 
+@pytest.mark.parametrize("name", ["float8_e4m3fn", "mxfp4", "nvfp4"])
+def test_quantize_goes_into_memory_that_it_reads(name: str) -> None:
+    for of, into in (
+        (lambda m: m.t(), lambda m: m),
+        (lambda m: m, lambda m: m.t()),
+        (lambda m: m[1:], lambda m: m[:-1]),
+        (lambda m: m[:-1], lambda m: m[1:]),
+    ):
+        shared = sample(2048, 2048).cuda()
+        wanted = lt.quantize(of(shared).cpu(), name)
+        lowp.quantize(of(shared), name, out=into(shared))
+        assert same(into(shared), wanted)
+    with pytest.raises(ValueError, match="a place for each element"):
+        lowp.quantize(shared, name, out=shared[0].expand(2048, 2048))
+
+
+def test_autograd_notices_that_a_kernel_has_overwritten_what_it_saved() -> None:
+    w = torch.ones(8, 32, device="cuda", requires_grad=True)
+    saved = sample(8, 32).cuda()
+    loss = (w * saved).sum()
+    lowp.quantize(saved, "mxfp4", out=saved)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
 def test_encode_and_decode_write_into_out() -> None:
     x = sample(33, 40)
     there = x.cuda()
@@ -128,6 +153,20 @@ def test_encode_gives_a_block_tensor_of_the_device(
         assert there.numpy().dtype == str(dtype).removeprefix("torch.")
 
 
+def test_parts_and_out_on_the_host_are_refused_before_a_kernel_reads_them() -> None:
+    there = lowp.encode(sample(4, 32).cuda(), "mxfp4")
+    with pytest.raises(ValueError, match="out must be on the device of codes"):
+        there.decode(out=torch.empty(4, 32))
+    decode = torch.ops.lowp.decode_blocks
+    parts = (there.codes, there.scales, there.outer_scale)
+    with pytest.raises(ValueError, match="scales must be on the device of codes"):
+        decode(parts[0], parts[1].cpu(), parts[2], "mxfp4", [4, 32], dtype=torch.float32)
+    with pytest.raises(ValueError, match="take 64 bytes; got 32"):
+        decode(parts[0][:32], *parts[1:], "mxfp4", [4, 32], dtype=torch.float32)
+    with pytest.raises(TypeError, match="scales must be uint8; got float32"):
+        decode(parts[0], parts[1].float(), parts[2], "mxfp4", [4, 32], dtype=torch.float32)
+
+
 def test_slices_of_lines_that_end_within_a_byte_are_the_cpus() -> None:
     x = sample(6, 99)
     for name in ("mxfp4", "mxfp6_e3m2"):
@@ -158,6 +197,16 @@ def test_nan_in_blocks_is_refused_or_given_a_code_as_on_the_cpu() -> None:
         lowp.encode(x.cuda(), name)
     there, here = lowp.encode(x.cuda(), name, nan=7), lowp.encode(x.numpy(), name, nan=7)
     assert there.numpy() == here
+
+
+def test_a_failure_after_inference_mode_is_told_as_before_it() -> None:
+    x = torch.tensor([1.0, float("nan")], device="cuda")
+    with torch.cuda.stream(torch.cuda.Stream()):  # of which no call has been
+        with torch.inference_mode():
+            lowp.encode(torch.ones(2, device="cuda"), "float4_e2m1fn")
+        for _ in range(2):
+            with pytest.raises(ValueError, match="has no NaN"):
+                lowp.encode(x, "float4_e2m1fn")
 
 
 # ---- given random bits and scales ----------------------------------------------------------------

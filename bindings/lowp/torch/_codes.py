@@ -10,7 +10,7 @@ import torch
 import lowp
 from lowp import _device, _device_blocks, _device_products
 from lowp._arrays import code_dtype
-from lowp._block_tensor import grid, outer_count
+from lowp._block_tensor import code_bytes, grid, outer_count
 from lowp.torch._ops import LIBRARY, _options, check_dtype, has_kernels, parse
 
 __all__: list[str] = []
@@ -95,7 +95,7 @@ def _encode_blocks_fake(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     check_dtype(x)
     block, shape = parse(format), tuple(int(n) for n in x.shape)
-    size = _device_blocks.code_bytes(block, shape, axis, packed=block.element_bits <= 8)
+    size = code_bytes(block, shape, axis, packed=block.element_bits <= 8)
     return (
         x.new_empty((size,), dtype=torch.uint8),
         x.new_empty(grid(block, shape, axis), dtype=_unsigned(block.scale.bits)),

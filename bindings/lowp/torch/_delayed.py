@@ -96,11 +96,8 @@ def _by_kernel(
         given = source_of(
             library, x, seed=seed, stream=stream, stream_offset=_ops.counter(calls, x)
         )
-        y = torch.empty_like(x)
-        ideal = scale.double().reshape(1)
-        _device._quantize_blocks(
-            library, x, y, block, library.dtype(x), check_axis(-1, x.ndim), ideal, given
-        )
+        ideal, axis = scale.double().reshape(1), check_axis(-1, x.ndim)
+        y: torch.Tensor = _device.quantize_blocks(library, x, block, axis, given, ideals=ideal)
     return y
 
 
