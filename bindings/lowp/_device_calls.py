@@ -44,10 +44,14 @@ Source = tuple[int, int, int, int, int, int, int]
 
 @lru_cache(maxsize=1)
 def kernels() -> ModuleType | None:
-    """lowp._cuda, or None in a package that was built without CUDA."""
+    """lowp._cuda, or None in a package that was built without CUDA. ImportError: it is there and
+    does not load, as where a library of CUDA's is missing.
+    """
     try:
         return import_module("lowp._cuda")
-    except ImportError:
+    except ModuleNotFoundError as error:
+        if error.name != "lowp._cuda":
+            raise
         return None
 
 
@@ -118,7 +122,9 @@ def word_of(library: Library, x: Any, why: str) -> Any:
     key = (get_ident(), id(library), library.index(x), library.stream(x))
     word = _WORDS.get(key)
     if word is None:
-        word = _WORDS[key] = library.from_host(x, np.zeros(1, np.int32))
+        word = library.zero(x)
+        library.pointer(word)  # a fake tensor is refused here, and not kept
+        _WORDS[key] = word
     return word
 
 

@@ -30,6 +30,7 @@ class Library(Protocol):
     def convert(self, x: Any, dtype: str) -> Any: ...
     def empty(self, x: Any, shape: tuple[int, ...], dtype: str) -> Any: ...
     def empty_like(self, x: Any) -> Any: ...
+    def zero(self, x: Any) -> Any: ...
     def from_host(self, x: Any, values: np.ndarray[Any, Any]) -> Any: ...
     def host(self, x: Any) -> np.ndarray[Any, Any]: ...
     def index(self, x: Any) -> int: ...
@@ -84,6 +85,11 @@ class _Torch:
 
     def empty_like(self, x: Any) -> Any:
         return self._torch.empty_like(x)
+
+    def zero(self, x: Any) -> Any:
+        """An int32 that calls in and out of inference mode may change."""
+        with self._torch.inference_mode(False):
+            return self._torch.zeros(1, dtype=self._torch.int32, device=x.device)
 
     def from_host(self, x: Any, values: np.ndarray[Any, Any]) -> Any:
         return self._torch.from_numpy(values).to(x.device)
@@ -143,6 +149,10 @@ class _CuPy:
     def empty_like(self, x: Any) -> Any:
         with x.device:
             return self._cupy.empty_like(x)
+
+    def zero(self, x: Any) -> Any:
+        with x.device:
+            return self._cupy.zeros(1, np.int32)
 
     def from_host(self, x: Any, values: np.ndarray[Any, Any]) -> Any:
         with x.device:

@@ -201,3 +201,46 @@ def test_error_of_arrays_of_two_devices_is_refused(on_gpu: Put) -> None:
     x = sample(4, 32)
     with pytest.raises(ValueError, match=r"quantized array must be .* of x, 0; got one on 1"):
         lowp.error(on_gpu(x), on_gpu(x.clone(), 1))
+
+
+# ---- words for failures --------------------------------------------------------------------------
+
+
+def test_a_failure_after_inference_mode_is_told_as_before_it(on_gpu: Put) -> None:
+    x = on_gpu(torch.tensor([1.0, math.nan]))
+    with torch.inference_mode():
+        lowp.encode(on_gpu(torch.ones(2)), "float4_e2m1fn")
+    for _ in range(2):
+        with pytest.raises(ValueError, match="has no NaN; got NaN"):
+            lowp.encode(x, "float4_e2m1fn")
+    with torch.inference_mode(), pytest.raises(ValueError, match="has no NaN; got NaN"):
+        lowp.encode(x, "float4_e2m1fn")
+    assert lowp.encode(on_gpu(torch.ones(2)), "float4_e2m1fn").tolist() == [2, 2]
+
+
+@pytest.mark.filterwarnings("ignore:Accessing the data pointer of FakeTensor")
+def test_a_word_that_is_made_among_fake_tensors_is_not_kept(on_gpu: Put) -> None:
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    x = on_gpu(torch.tensor([1.0, math.nan]))
+    with FakeTensorMode(), pytest.raises(TypeError, match="no memory of its own"):
+        lowp.encode(x, "float4_e2m1fn")
+    with pytest.raises(ValueError, match="has no NaN; got NaN"):
+        lowp.encode(x, "float4_e2m1fn")
+
+
+def test_kernels_that_do_not_load_are_not_called_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str) -> None:
+        raise ImportError("libcudart.so.13: cannot open shared object file")
+
+    _device_calls.kernels.cache_clear()
+    try:
+        monkeypatch.setattr(_device_calls, "import_module", broken)
+        with pytest.raises(ImportError, match="libcudart"):
+            _device_calls.module()
+        monkeypatch.undo()
+        monkeypatch.setitem(sys.modules, "lowp._cuda", None)
+        with pytest.raises(TypeError, match="built without CUDA"):
+            _device_calls.module()
+    finally:
+        _device_calls.kernels.cache_clear()
