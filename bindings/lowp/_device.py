@@ -26,6 +26,7 @@ from lowp._device_calls import (
     foreign,
     kernels,
     module,
+    remembered,
     source_of,
     told,
     word_of,
@@ -57,7 +58,7 @@ _UNSIGNED = ("uint8", "uint16", "uint32", "uint64")
 # ---- what is worked out once ---------------------------------------------------------------------
 
 
-@lru_cache(maxsize=4096, typed=True)
+@remembered
 def _conversion(
     fmt: Any, dtype: str, rounding: Any, saturation: Any, random_bits: Any
 ) -> tuple[Any, _core.Format]:
@@ -68,7 +69,7 @@ def _conversion(
     return module().Conversion(target.name, dtype, *modes, bits), target
 
 
-@lru_cache(maxsize=4096, typed=True)
+@remembered
 def block_of(fmt: Any, rounding: Any, saturation: Any, random_bits: Any) -> _core.BlockFormat:
     """The block format of a call."""
     module()
@@ -83,7 +84,7 @@ def block_conversion(name: str, dtype: str, shape: tuple[int, ...], axis: int) -
     return made, made.workspace(False)
 
 
-_is_block = lru_cache(maxsize=4096, typed=True)(_core.is_block_format)
+_is_block = remembered(_core.is_block_format)
 
 
 # ---- quantize ------------------------------------------------------------------------------------

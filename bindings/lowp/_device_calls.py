@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, wraps
 from importlib import import_module
 from threading import get_ident
 from types import ModuleType
@@ -24,6 +24,7 @@ __all__ = [
     "foreign",
     "kernels",
     "module",
+    "remembered",
     "source_of",
     "told",
     "word_of",
@@ -167,6 +168,33 @@ def check_random(word: Any) -> None:
     """ValueError where random bits were told to be too large."""
     if word is not None and told(word) & RANDOM_TOO_WIDE:
         raise ValueError("random must be below 2**random_bits; got larger ones")
+
+
+def _has_hash(x: Any) -> bool:
+    try:
+        hash(x)
+    except TypeError:
+        return False
+    return True
+
+
+def remembered(function: Callable[..., Any]) -> Any:
+    """function, whose last 4096 results are kept; what has no hash goes to it, which refuses that
+    in its own words.
+    """
+    kept = lru_cache(maxsize=4096, typed=True)(function)
+
+    @wraps(function)
+    def call(*given: Any) -> Any:
+        try:
+            return kept(*given)
+        except TypeError:
+            if _has_hash(given):
+                raise
+        return function(*given)
+
+    call.cache_clear = kept.cache_clear  # type: ignore[attr-defined]
+    return call
 
 
 def work_of(library: Library, x: Any, size: int) -> tuple[Any, int]:

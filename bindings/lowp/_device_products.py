@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lowp import _core, _device, _products
+from lowp import _arithmetic, _core, _device, _products
 from lowp._device_calls import check_floats, check_no_gradient, module, source_of
 from lowp._device_libraries import Library, adopt, check_place, is_device, library_of
 from lowp._device_out import check_out
@@ -169,10 +169,9 @@ def _addend(library: Library, c: Any, like: Any, dtype: str) -> Any:
     if c is None:
         return None
     if not is_device(c):
-        host = np.asarray(c, dtype)
-        if host.ndim or float(host) != float(c):
-            raise ValueError(f"c must be on the device, or a number of {dtype}; got {c!r}")
-        return library.from_host(like, host)
+        if np.ndim(c):
+            raise ValueError(f"c must be on the device, or a number of {dtype}; got {c!r:.80}")
+        return library.from_host(like, _arithmetic._as_float(c, np.dtype(dtype), "c"))
     if library.dtype(c) in _HALVES:
         return library.convert(c, "float32")
     if library.dtype(c) != dtype:
@@ -226,20 +225,9 @@ def matmul(
     if not library.is_current(a):
         with library.device(a):
             return matmul(a, b, **options, **source)
-    check_no_gradient(a)
-    check_no_gradient(b)
-    for other, what in ((b, "b"), (c, "c"), (out, "out")):
-        if is_device(other):
-            check_place(library, a, other, what)
+    _check_operands(library, a, b, c, out)
     how = _core.accumulator(accumulator)
-    dtype = _dtype_of(library, a, "a")
-    if _dtype_of(library, b, "b") != dtype:
-        raise TypeError(
-            f"a and b must have one dtype; got {library.dtype(a)} and {library.dtype(b)}: "
-            "convert one of them"
-        )
-    if not a.ndim or not b.ndim:
-        raise ValueError("a and b must have an axis; multiply numbers with lowp.mul")
+    dtype = _common_dtype(library, a, b)
     _check_kernels(how.name, dtype)
     _products._formats(a_format, b_format, how)
     formats = (
@@ -251,6 +239,27 @@ def matmul(
     last = None if out_format is None else (_core.format(out_format).name, *modes)
     call = _Call(library, how, dtype, formats, last, source)
     return _result(call, a, b, c, out)
+
+
+def _check_operands(library: Library, a: Any, b: Any, c: Any, out: Any) -> None:
+    """Whether all are in one place and no derivative gets lost. TypeError, ValueError."""
+    for x, what in ((a, "a"), (b, "b"), (c, "c"), (out, "out")):
+        check_no_gradient(x, what)
+        if is_device(x):
+            check_place(library, a, x, what, "a")
+    if not a.ndim or not b.ndim:
+        raise ValueError("a and b must have an axis; multiply numbers with lowp.mul")
+
+
+def _common_dtype(library: Library, a: Any, b: Any) -> str:
+    """float32 or float64: what both are worked in. TypeError where that is not one."""
+    dtype = _dtype_of(library, a, "a")
+    if _dtype_of(library, b, "b") != dtype:
+        raise TypeError(
+            f"a and b must have one dtype; got {library.dtype(a)} and {library.dtype(b)}: "
+            "convert one of them"
+        )
+    return dtype
 
 
 def _through_another(a: Any, b: Any, options: dict[str, Any]) -> Any:

@@ -244,3 +244,43 @@ def test_kernels_that_do_not_load_are_not_called_missing(monkeypatch: pytest.Mon
             _device_calls.module()
     finally:
         _device_calls.kernels.cache_clear()
+
+
+# ---- the rest ------------------------------------------------------------------------------------
+
+
+def test_matmul_adds_nan_and_refuses_what_has_a_gradient(on_gpu: Put) -> None:
+    x = on_gpu(sample(4, 4))
+    assert lowp.matmul(x, x, c=math.nan).isnan().all()
+    assert torch.equal(lowp.matmul(x, x, c=2.0), lowp.matmul(x, x, c=on_gpu(torch.tensor(2.0))))
+    with pytest.raises(ValueError, match=r"c is 0\.1, which float32 does not hold"):
+        lowp.matmul(x, x, c=0.1)
+    with pytest.raises(ValueError, match="c must be on the device"):
+        lowp.matmul(x, x, c=np.zeros(4, np.float32))
+    for name in ("b", "c", "out"):
+        given = {"b": x, name: on_gpu(sample(4, 4)).requires_grad_()}
+        with pytest.raises(TypeError, match=f"{name} requires a gradient"):
+            lowp.matmul(x, **given)
+    with pytest.raises(ValueError, match="b must be on the device of a"):
+        lowp.matmul(x, on_gpu(sample(4, 4), 1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_the_largest_magnitude_of_nothing_has_its_dtype(dtype: Any, on_gpu: Put) -> None:
+    found = _device_measures.amax(on_gpu(torch.zeros(0, 4, dtype=dtype)))
+    assert found.dtype == dtype
+    assert found.tolist() == [0]
+
+
+@pytest.mark.parametrize("wrong", [["mxfp4"], {}, ("mxfp4", [])])
+def test_formats_without_a_hash_are_refused_as_on_the_cpu(wrong: Any, on_gpu: Put) -> None:
+    x = on_gpu(sample(4, 32))
+    codes = on_gpu(torch.zeros(4, 32, dtype=torch.uint8))
+    for call in (
+        lambda: lowp.quantize(x, wrong),
+        lambda: lowp.encode(x, wrong),
+        lambda: lowp.decode(codes, wrong),
+        lambda: lowp.matmul(x, x.t(), a_format=wrong),
+    ):
+        with pytest.raises(TypeError, match="format must be a Format, a dtype or a name"):
+            call()
