@@ -37,6 +37,13 @@ def dies(*, x: int) -> dict[str, float]:
     return {"loss": float(x)}
 
 
+def stays(mark: Path) -> None:
+    """Ends when it is killed."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    mark.touch()
+    time.sleep(600)
+
+
 def slow(*, x: int, seconds: float = 0.01, log: str = "") -> Result:
     time.sleep(seconds)
     if log:

@@ -7,25 +7,15 @@ arguments and run on one thread, so the rows are the same on any of them.
 from __future__ import annotations
 
 import contextlib
-import os
 import pickle
-import shutil
 import sys
 import threading
 import time
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    CancelledError,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -33,22 +23,16 @@ import numpy as np
 
 import lowp
 from lowp.study import tasks
+from lowp.study._executors import RUNNERS, Here, lent, single_threaded_libraries
 from lowp.study._parts import Configuration, not_one_of
-from lowp.study._search import Plan, plan_of
+from lowp.study._search import Metrics, Plan, plan_of
 from lowp.study._space import StudyError
 from lowp.study._study import RESERVED, Study
 from lowp.study.parameters import Result
 from lowp.study.store import Outcome, Store
 
-__all__ = ["RUNNERS", "Counts", "execute", "run"]
+__all__ = ["Counts", "execute", "run"]
 
-RUNNERS = ("process", "pool", "dask")
-#: What keeps libraries on one thread, from before they are loaded.
-_THREADS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-#: How long a scheduler has to answer.
-_CONNECT = "10s"
-#: Seconds that a worker has to end when it is asked to.
-_GRACE = 3.0
 #: Lines of a task's error that are kept.
 _LINES = 12
 
@@ -139,141 +123,6 @@ def _outcome(future: Future[Outcome]) -> Outcome:
     return Outcome({}, {}, 0.0, f"{type(error).__name__}: {error}")
 
 
-def _begin() -> None:
-    """What a worker process does first: Ctrl-C is the business of the process that waits for it,
-    and where that is gone, the worker goes, too.
-    """
-    import signal
-    from multiprocessing import parent_process
-    from multiprocessing.connection import wait as wait_for
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = parent_process()
-    assert parent is not None
-
-    def follow() -> None:
-        wait_for([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=follow, daemon=True).start()
-
-
-# ---- executors -----------------------------------------------------------------------------------
-
-
-class _Here(Executor):
-    """Runs what is submitted at once, in this process."""
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        future.set_result(fn(*args, **kwargs))
-        return future
-
-
-@contextlib.contextmanager
-def _single_threaded_libraries() -> Iterator[None]:
-    """One thread for NumPy's and SciPy's libraries here, and for those that workers load."""
-    from threadpoolctl import threadpool_limits
-
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, "1"))
-    try:
-        with threadpool_limits(1):
-            yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-
-
-class _Workers(Executor):
-    """Processes, each in a pool of its own: one that dies takes along only what it ran, and a pool
-    of several may hang where one of them dies while another starts.
-    """
-
-    def __init__(self, count: int) -> None:
-        # each with what it does or did last
-        self._last = {pool: pool.submit(int) for pool in (_begun() for _ in range(count))}
-        try:
-            for future in self._last.values():
-                future.result()
-        except BrokenProcessPool:
-            raise RuntimeError(
-                "worker processes do not start; a script that runs a study with several workers "
-                "does so under `if __name__ == '__main__':`, as they read it, too"
-            ) from None
-
-    def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        """For a worker that has nothing to do: there is one."""
-        pool = next(pool for pool, last in self._last.items() if last.done())
-        try:
-            future = pool.submit(fn, *args, **kwargs)
-        except BrokenProcessPool:  # it died
-            pool.shutdown()
-            del self._last[pool]
-            pool = _begun()
-            future = pool.submit(fn, *args, **kwargs)
-        self._last[pool] = future
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        """Without wait, what still runs is ended."""
-        if not wait:
-            processes = [process for pool in self._last for process in pool._processes.values()]
-            for process in processes:
-                process.terminate()
-            for process in processes:
-                process.join(_GRACE)
-                process.kill()
-        for pool in self._last:
-            pool.shutdown(cancel_futures=cancel_futures)
-        self._last.clear()
-
-
-def _begun() -> ProcessPoolExecutor:
-    # spawn: a fork would copy the threads' locks of the libraries that are loaded here
-    return ProcessPoolExecutor(1, get_context("spawn"), initializer=_begin)
-
-
-@contextlib.contextmanager
-def _dask(
-    workers: int, scheduler: str, options: Mapping[str, Any]
-) -> Iterator[tuple[Executor, int]]:
-    """Dask's executor: of a scheduler's address, of Slurm, or of a cluster on this machine."""
-    try:
-        from distributed import Client, LocalCluster
-    except ModuleNotFoundError as error:
-        raise ValueError("this runner needs Dask: pip install 'lowp[dask]'") from error
-    with contextlib.ExitStack() as stack:
-        if scheduler in ("", "local"):
-            given = {"processes": True, "threads_per_worker": 1, "dashboard_address": ":0"}
-            cluster = LocalCluster(n_workers=workers, **{**given, **options})
-            client = stack.enter_context(Client(stack.enter_context(cluster)))
-        elif scheduler == "slurm":
-            if shutil.which("sbatch") is None:
-                raise ValueError("there is no sbatch here: run where Slurm's jobs are sent from")
-            try:
-                from dask_jobqueue import SLURMCluster
-            except ModuleNotFoundError as error:
-                raise ValueError("Slurm needs dask-jobqueue: pip install 'lowp[dask]'") from error
-            cluster = SLURMCluster(**{"cores": 1, "processes": 1, "memory": "4GB", **options})
-            cluster.scale(workers)
-            client = stack.enter_context(Client(stack.enter_context(cluster)))
-        else:
-            try:
-                client = stack.enter_context(Client(scheduler, timeout=_CONNECT))
-            except (OSError, ValueError) as error:
-                raise ValueError(
-                    f"no Dask scheduler at {scheduler!r} ({error}); give an address such as "
-                    "tcp://host:8786, 'local' or 'slurm'"
-                ) from error
-        # some are ready when a worker asks
-        width = 3 * max(workers, len(client.ncores()))
-        yield client.get_executor(pure=False, retries=0), width
-
-
 # ---- the loop ------------------------------------------------------------------------------------
 
 
@@ -324,15 +173,20 @@ def run(
         raise ValueError(f"limit must be an integer of 0 or more; got {limit!r}")
     study.check()
     store = Store(directory if directory is not None else f"{study.name}.study", study)
-    with store.writing(), _single_threaded_libraries(), contextlib.ExitStack() as stack:
-        if runner == "dask":
-            executor, width = stack.enter_context(_dask(workers, scheduler, cluster or {}))
-        elif runner == "pool":
-            executor, width = _Workers(workers), workers
-        else:
-            executor, width = _Here(), 1
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(store.writing())
+        stack.enter_context(single_threaded_libraries())
+        executor, width = stack.enter_context(lent(runner, workers, scheduler, cluster or {}))
         _Loop(study, store, executor, width, counts, limit, retries).drive(plan_of(study))
     return store
+
+
+def _next(plan: Plan, found: Sequence[Metrics] | None) -> Sequence[Configuration] | None:
+    """The plan's next batch, by what was found in the one before; None at its end."""
+    try:
+        return next(plan) if found is None else plan.send(found)
+    except StopIteration:
+        return None
 
 
 class _Loop:
@@ -355,7 +209,7 @@ class _Loop:
         self.retries = retries
         self.known = store.done()
         self.is_checked = False
-        is_far = not isinstance(executor, _Here)
+        is_far = not isinstance(executor, Here)
         self.task = tasks.portable(study.task, study.folder) if is_far else study.bound.function
         self.attempts: dict[str, int] = {}
         self.running: dict[Future[Outcome], Configuration] = {}
@@ -363,21 +217,16 @@ class _Loop:
     def drive(self, plan: Plan) -> None:
         """Batch after batch, each with the metrics of the one before."""
         first = True
-        try:
-            batch = next(plan)
-            while True:
-                self.counts.begin(len(batch))
-                self.store.mark(batch, first=first)
-                if not self._run(batch):
-                    return
-                first = False
-                found = [self.known.get(c.hash) for c in batch]
-                self._check_metrics(next(filter(None, found), None))
-                batch = plan.send(found)
-        except StopIteration:
-            return
-        finally:
-            self._stop()
+        batch = _next(plan, None)
+        while batch is not None:
+            self.counts.begin(len(batch))
+            self.store.mark(batch, first=first)
+            if not self._run(batch):
+                return
+            first = False
+            found = [self.known.get(c.hash) for c in batch]
+            self._check_metrics(next(filter(None, found), None))
+            batch = _next(plan, found)
 
     def _run(self, batch: Sequence[Configuration]) -> bool:
         """Whether the batch is complete; not so where the limit was reached."""
@@ -426,9 +275,3 @@ class _Loop:
         for key, name in (*(("metrics", n) for n in self.study.metrics), *names):
             if name not in metrics:
                 raise StudyError([key], not_one_of(tuple(metrics), name))
-
-    def _stop(self) -> None:
-        """Leave nothing running: what is not finished was not begun, for the store."""
-        for future in self.running:
-            future.cancel()
-        self.executor.shutdown(wait=not self.running)
