@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from lowp.study import FormatName, Result
+from lowp.study.parameters import Paused
 
 
 def square(*, x: float = 0.0, y: int = 0, seed: int = 0) -> dict[str, float]:
@@ -34,6 +35,15 @@ def fails_once(*, x: int, folder: str) -> dict[str, float]:
 def dies(*, x: int) -> dict[str, float]:
     if x == 3:
         os.kill(os.getpid(), signal.SIGKILL)
+    return {"loss": float(x)}
+
+
+def pauses(*, x: int, folder: str) -> dict[str, float]:
+    """Done when it is begun for the third time."""
+    begun = len(list(Path(folder).iterdir()))
+    (Path(folder) / str(begun)).touch()
+    if begun < 2:
+        raise Paused(f"step {50 * begun} of 100")
     return {"loss": float(x)}
 
 

@@ -28,7 +28,7 @@ from lowp.study._parts import Configuration, not_one_of
 from lowp.study._search import Metrics, Plan, plan_of
 from lowp.study._space import StudyError
 from lowp.study._study import RESERVED, Study
-from lowp.study.parameters import Result
+from lowp.study.parameters import Paused, Result
 from lowp.study.store import Outcome, Store
 
 __all__ = ["Counts", "execute", "run"]
@@ -64,7 +64,8 @@ def execute(
         lines = traceback.format_exception(error)[-_LINES:]
         first = lines[-1].strip().splitlines()[0]
         seconds = time.perf_counter() - start
-        return Outcome({}, {}, seconds, f"{first}\n\n{''.join(lines).strip()}")
+        text = f"{first}\n\n{''.join(lines).strip()}"
+        return Outcome({}, {}, seconds, text, isinstance(error, Paused))
 
 
 def _checked(found: Any) -> tuple[dict[str, float], dict[str, np.ndarray[Any, Any]]]:
@@ -254,7 +255,7 @@ class _Loop:
 
     def _keep(self, c: Configuration, outcome: Outcome, waiting: deque[Configuration]) -> None:
         tried = self.attempts[c.hash] = self.attempts.get(c.hash, 0) + 1
-        if outcome.error and tried <= self.retries:
+        if outcome.error and not outcome.is_paused and tried <= self.retries:
             if self.left is not None:
                 self.left += 1
             waiting.appendleft(c)

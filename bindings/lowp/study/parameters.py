@@ -30,6 +30,7 @@ __all__ = [
     "FormatOrNone",
     "Kind",
     "Parameter",
+    "Paused",
     "RecipeName",
     "Result",
     "RoundingName",
@@ -50,6 +51,10 @@ class Result:
 
     metrics: Mapping[str, float]
     series: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+
+
+class Paused(Exception):  # noqa: N818 - it is no error
+    """Raised by a task that is not done, and goes on where it was when the study is run again."""
 
 
 @dataclass(frozen=True)

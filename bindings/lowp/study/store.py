@@ -62,6 +62,8 @@ class Outcome:
     series: Mapping[str, NDArray[Any]]
     seconds: float
     error: str = ""
+    #: The task is for the next run of the study to go on with.
+    is_paused: bool = False
 
     @property
     def status(self) -> str:

@@ -1,8 +1,9 @@
 """The loop of a training run on a GPU: steps that are replayed, and runs that stop and go on.
 
 A step is captured as a CUDA graph once and replayed, so that small models do not wait for Python.
-With a folder in the variable LOWP_STUDY_CHECKPOINTS, a run that is not done at the Unix time in
-LOWP_STUDY_UNTIL leaves a checkpoint there and raises Paused; when it is started again it goes on.
+With a folder in the variable LOWP_STUDY_CHECKPOINTS (a relative one is beside the study's file), a
+run that is not done at the Unix time in LOWP_STUDY_UNTIL leaves a checkpoint there and raises
+Paused; when it is started again it goes on.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
+import platform
 import time
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -22,10 +24,11 @@ from numpy.typing import NDArray
 
 import lowp
 import lowp.torch as lt
+from lowp.study.parameters import Paused
 from lowp.study.tasks._loop import Options, judged
 from lowp.study.tasks._models import Problem
 
-__all__ = ["Paused", "Setting", "run"]
+__all__ = ["Setting", "run"]
 
 #: Steps that run as they are before one is captured: libraries choose their kernels in them.
 _EAGER = 3
@@ -33,22 +36,24 @@ _EAGER = 3
 _LOOK = 50
 
 
-class Paused(Exception):  # noqa: N818 - it is no error
-    """The run is not done: started again, it goes on from its checkpoint."""
-
-
 class Setting:
     """Precision, compiler, and where a run of these arguments keeps its checkpoint."""
 
     def __init__(self, arguments: Mapping[str, Any], *, precision: str, compiled: bool) -> None:
-        """arguments: of the task, all that the run depends on."""
+        """arguments: of the task, all that the run depends on. OSError: the folder of checkpoints
+        cannot be made, which is told now and not at the deadline.
+        """
         self.precision = precision
         self.compiled = compiled
         self.until = float(os.environ.get("LOWP_STUDY_UNTIL", "inf"))
         folder = os.environ.get("LOWP_STUDY_CHECKPOINTS")
-        text = repr(sorted(arguments.items())) + lowp.__version__ + torch.__version__
+        # of Python, too: models of text learn its sources
+        versions = [lowp.__version__, torch.__version__, platform.python_version()]
+        text = repr([*sorted(arguments.items()), *versions])
         name = hashlib.sha256(text.encode()).hexdigest()[:24]
-        self.path = None if folder is None else Path(folder) / f"{name}.pt"
+        self.path = None if folder is None else Path(folder).resolve() / f"{name}.pt"
+        if self.path is not None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
 
     def autocast(self) -> AbstractContextManager[Any]:
         """The dtype of products."""
@@ -75,7 +80,7 @@ class _Run:
         self.rate = torch.zeros((), device="cuda")
         self.optimizer = _optimizer(self.model, options, self.rate)
         self.losses = torch.full((options.steps,), math.nan, device="cuda")
-        self.loss = torch.compile(self.model.loss) if setting.compiled else self.model.loss
+        self.loss = _compiled(self.model.loss) if setting.compiled else self.model.loss
         self.tokens = self.batch(0).to("cuda")
         self.found = torch.zeros((), device="cuda")
         self.graph: torch.cuda.CUDAGraph | None = None
@@ -128,6 +133,14 @@ class _Run:
             group["lr"] = self.rate
         self.losses.copy_(state["losses"])
         self.step = int(state["step"])
+
+
+def _compiled(loss: Any) -> Any:
+    """A model's loss by torch.compile. All models share its code, of which PyTorch compiles eight
+    variants a process and runs others as they are: those of models before it are forgotten.
+    """
+    torch.compiler.reset()
+    return torch.compile(loss)
 
 
 def _optimizer(model: torch.nn.Module, options: Options, rate: torch.Tensor) -> Any:
