@@ -17,9 +17,9 @@ __all__ = ["AttentionState", "Scale", "product", "scaled_dot_product_attention",
 class AttentionState(LayerState):
     """The state of a product of two activations: no operand is a weight that ranks share."""
 
-    def source(self, role: str) -> tuple[int, int]:
-        """Seed and stream of a role before its calls are added: the rank is in all of them."""
-        _, stream = super().source(role)
+    def role_source(self, role: str) -> tuple[int, int]:
+        """Seed and stream of a role in any layer: the rank is in all of them."""
+        _, stream = super().role_source(role)
         return self.seed | self.rank << 32, stream
 
 

@@ -156,7 +156,7 @@ def _scales_and_limits(cast: Cast) -> tuple[tuple[float, float, float], tuple[An
     found = parse(cast.format)
     if not isinstance(found, lowp.BlockFormat):
         return (1.0, 1.0, 1.0), (found.lowest, found.max)
-    seed, stream = cast.state.source(cast.role)
+    seed, stream = cast.state.role_source(cast.role)
     stream += 0 if cast.calls is None else int(cast.calls)
     x = _wide(cast.x)
     tensor = lowp.encode(x, found, axis=cast.axis, nan=0, packed=False, seed=seed, stream=stream)

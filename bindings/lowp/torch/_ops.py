@@ -81,23 +81,25 @@ def _options(
 
 # ---- the number of a call ------------------------------------------------------------------------
 
-LIBRARY.define("next_call(Tensor(a!) calls, *, bool count) -> Tensor")
+LIBRARY.define("next_call(Tensor(a!) calls, Tensor? origin=None, *, bool count) -> Tensor")
 
 
-def _next_call(calls: torch.Tensor, *, count: bool) -> torch.Tensor:
-    """The number of this call; then one more, where it counts.
+def _next_call(
+    calls: torch.Tensor, origin: torch.Tensor | None = None, *, count: bool
+) -> torch.Tensor:
+    """The number of this call, counted from origin; then one more, where it counts.
 
     An operator of its own: a compiler that saw a copy and an addition could make the copy again in
     the backward pass, after the addition.
     """
-    number = calls.clone()
+    number = calls.clone() if origin is None else calls + origin
     if count:
         calls += 1
     return number
 
 
 LIBRARY.impl("next_call", _next_call, "CompositeExplicitAutograd")
-torch.library.register_fake("lowp::next_call", lambda calls, count: torch.empty_like(calls))
+torch.library.register_fake("lowp::next_call", lambda calls, *_, **__: torch.empty_like(calls))
 
 
 # ---- quantize ------------------------------------------------------------------------------------

@@ -128,18 +128,17 @@ def _both(
     x: torch.Tensor, roles: tuple[str, str], s: LayerState, calls: Any, turn: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """x in the formats of two roles: along its rows, and along its columns after the transform."""
-    rows, columns = (getattr(s.layer, role).format for role in roles)
-    (rows_seed, rows_stream), (columns_seed, columns_stream) = map(s.source, roles)
+    rows, columns = (getattr(s.layer, role) for role in roles)
+    rows_seed, rows_stream = _state.random_source(rows, roles[0], s)
+    columns_seed, columns_stream = _state.random_source(columns, roles[1], s)
     named: dict[str, Any] = {"rows_seed": rows_seed, "rows_stream": rows_stream}
     named |= {"columns_seed": columns_seed, "columns_stream": columns_stream}
-    fresh = None
     if turn is not None:
-        source = _state.hadamard_source(s, "wgrad", turn)
+        source = _state.hadamard_source(s, "wgrad", turn, calls)
         named |= {"hadamard": turn.size}
         named |= {f"hadamard_{key}": value for key, value in source.items()}
-        fresh = calls if turn.signs == "fresh" else None
     try:
-        a, b = torch.ops.lowp.quantize_both(x, rows, columns, calls, fresh, **named)
+        a, b = torch.ops.lowp.quantize_both(x, rows.format, columns.format, calls, **named)
     except (TypeError, ValueError) as error:
         raise s.fail(" and ".join(roles), error) from error
     return a, b
@@ -188,9 +187,8 @@ class _Linear(torch.autograd.Function):
 
 
 def _turned(x: torch.Tensor, turn: Any, s: LayerState, calls: Any) -> torch.Tensor:
-    source = _state.hadamard_source(s, "wgrad", turn)
-    fresh = calls if turn.signs == "fresh" else None
-    y: torch.Tensor = torch.ops.lowp.hadamard(x, turn.size, 0, fresh, **source)
+    source = _state.hadamard_source(s, "wgrad", turn, calls)
+    y: torch.Tensor = torch.ops.lowp.hadamard(x, turn.size, 0, **source)
     return y
 
 

@@ -73,11 +73,6 @@ def _rotated(
     return torch.ops.lowp.hadamard(x, transform.size, axis, **source)
 
 
-def _hadamard_source(s: LayerState, name: str, transform: Hadamard, calls: Any) -> dict[str, Any]:
-    source = _state.hadamard_source(s, name, transform)
-    return source | {"calls": calls} if transform.signs == "fresh" else source
-
-
 def transformed(
     a: torch.Tensor, b: torch.Tensor, at: tuple[int, int], name: str, s: LayerState, calls: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,7 +81,7 @@ def transformed(
     if transform is None or not a.numel() or not b.numel():
         return a, b
     if isinstance(transform, Hadamard):
-        source = _hadamard_source(s, name, transform, calls)
+        source = _state.hadamard_source(s, name, transform, calls)
         return _rotated(a, at[0], transform, source), _rotated(b, at[1], transform, source)
     if isinstance(transform, Smooth):
         return _smoothed(a, b, *at, transform.alpha)
@@ -138,7 +133,7 @@ def derivative(
     transform = s.layer.forward_transform
     if s.layer.backward_from == "original" or not isinstance(transform, Hadamard):
         return dx
-    source = _hadamard_source(s, "forward", transform, calls)
+    source = _state.hadamard_source(s, "forward", transform, calls)
     dx = torch.ops.lowp.hadamard(dx, transform.size, axis, inverse=True, **source)
     return dx.narrow(axis, 0, size)
 

@@ -12,13 +12,15 @@ from lowp.torch import _delayed  # noqa: F401 - defines an operator
 from lowp.torch._ops import parse
 from lowp.torch._pairing import has_pairs, is_its_own_turned
 from lowp.torch._tensor_cores import routes
-from lowp.torch.recipe import QUANTIZED, Delayed, Hadamard, Layer, Quantizer
+from lowp.torch.recipe import PRODUCTS, QUANTIZED, Delayed, Hadamard, Layer, Quantizer
 
 __all__ = ["LayerState", "cast", "cast_pair"]
 
 #: Streams of a role: numbers are part of what makes a run reproducible, and stay.
 _ROLES = {role: number for number, role in enumerate(QUANTIZED)}
 _TRANSFORMS = {"forward": 32, "dgrad": 33, "wgrad": 34}
+#: Where the layer's number starts in a stream: `number | role of 8 bits | call of 32 bits`.
+_NUMBER = 40
 
 #: Weights are the same on every rank, and must stay the same.
 _SHARED = ("w", "bias", "dgrad_w")
@@ -36,6 +38,7 @@ class Cast:
     x: torch.Tensor
     y: torch.Tensor
     axis: int
+    #: What `LayerState.next_call` gave.
     calls: torch.Tensor | None
 
 
@@ -59,6 +62,9 @@ class LayerState(torch.nn.Module):
     scaling keeps a history and a scale of each role as buffers.
     """
 
+    #: Where the streams of this layer begin; no part of checkpoints, since conversion knows it.
+    origin: torch.Tensor | None
+
     def __init__(
         self, layer: Layer, *, name: str = "", number: int = 0, seed: int = 0, rank: int = 0
     ) -> None:
@@ -76,6 +82,10 @@ class LayerState(torch.nn.Module):
             self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         else:
             self.calls: torch.Tensor | None = None
+        # A tensor, since compiled code that holds the number would be one layer's own.
+        drawn = layer.draws or _has_fixed_signs(layer)
+        origin = torch.tensor(number << _NUMBER) if number and drawn else None
+        self.register_buffer("origin", origin, persistent=False)
         for role in QUANTIZED:
             q = getattr(layer, role)
             if q is not None and q.scaling is not None:
@@ -84,9 +94,10 @@ class LayerState(torch.nn.Module):
 
     def reset_parameters(self) -> None:
         """As before the first call: no calls, empty histories, scales of one."""
+        first = {"origin": self.number << _NUMBER}
         for name, buffer in self._buffers.items():
             if buffer is not None:
-                buffer.fill_(1 if name.endswith("_scale") else 0)
+                buffer.fill_(first.get(name, 1 if name.endswith("_scale") else 0))
 
     def _apply(self, fn: Any, recurse: Any = True) -> Any:
         """Buffers go where the model goes and stay of their dtype, and start when they leave
@@ -110,7 +121,7 @@ class LayerState(torch.nn.Module):
     @property
     def delayed(self) -> list[str]:
         """Names of the buffers of delayed scaling: what each rank has seen itself."""
-        return [name for name in self._buffers if name != "calls"]
+        return [name for name in self._buffers if name not in ("calls", "origin")]
 
     def _load_from_state_dict(
         self, state_dict: Any, prefix: str, metadata: Any, strict: bool, missing: Any, *rest: Any
@@ -118,21 +129,31 @@ class LayerState(torch.nn.Module):
         """A checkpoint of the plain model has none of this; what is here stays then."""
         absent: list[str] = []
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, absent, *rest)
-        if len(absent) < len(self._buffers):  # some, but not all: a checkpoint of another recipe
+        kept = len(self._buffers) - len(self._non_persistent_buffers_set)
+        if len(absent) < kept:  # some, but not all: a checkpoint of another recipe
             missing.extend(absent)
+        if self.origin is not None and self.origin.is_meta:  # and the model's tensors are assigned
+            there = next((t.device for t in state_dict.values() if hasattr(t, "device")), "cpu")
+            self.origin = torch.tensor(self.number << _NUMBER, device=there)
 
     def next_call(self) -> torch.Tensor | None:
-        """The number of this call, and one more in training mode."""
+        """What is added to the streams in this call: the layer's and the call's number; the latter
+        is one more afterwards in training mode.
+        """
         if self.calls is None:
             return None
-        return torch.ops.lowp.next_call(self.calls, count=self.training)
+        return torch.ops.lowp.next_call(self.calls, self.origin, count=self.training)
 
     def source(self, role: str) -> tuple[int, int]:
-        """Seed and stream of a role before its calls are added."""
+        """Seed and stream of a role before the number of the call is added."""
+        seed, stream = self.role_source(role)
+        return seed, (self.number << _NUMBER) | stream
+
+    def role_source(self, role: str) -> tuple[int, int]:
+        """Seed and stream of a role before `next_call` is added: the same in all layers."""
         shared = role in _SHARED
         place = _ROLES[role] if role in _ROLES else _TRANSFORMS[role]
-        seed = self.seed | (0 if shared else self.rank << 32)
-        return seed, (self.number << 40) | (place << 32)
+        return self.seed | (0 if shared else self.rank << 32), place << 32
 
     def __getstate__(self) -> dict[str, Any]:
         """Copies and pickles are not observed."""
@@ -145,6 +166,11 @@ class LayerState(torch.nn.Module):
     def fail(self, role: str, error: Exception) -> Exception:
         """The error with the module and role it came from."""
         return type(error)(f"{self.name or 'layer'}, {role}: {error}")
+
+
+def _has_fixed_signs(layer: Layer) -> bool:
+    transforms = (getattr(layer, f"{product}_transform") for product in PRODUCTS)
+    return any(isinstance(t, Hadamard) and t.signs == "fixed" for t in transforms)
 
 
 def _scaled_format(q: Quantizer) -> str:
@@ -176,10 +202,15 @@ def _quantized(
     return _by_role(x, q, axis, role, s, calls)
 
 
+def random_source(q: Quantizer, role: str, s: LayerState) -> tuple[int, int]:
+    """Seed and stream of a role; zeros where it draws nothing and compiled code need not know."""
+    return s.role_source(role) if q.is_stochastic else (0, 0)
+
+
 def _by_role(
     x: torch.Tensor, q: Quantizer, axis: int, role: str, s: LayerState, calls: Any
 ) -> torch.Tensor:
-    seed, stream = s.source(role)
+    seed, stream = random_source(q, role, s)
     if isinstance(q.scaling, Delayed):
         if torch.is_grad_enabled() and x.requires_grad:  # within a second derivative
             return _Through.apply(x, q, axis, role, s, calls)
@@ -321,11 +352,13 @@ def cast_pair(
     return y
 
 
-def hadamard_source(s: LayerState, product: str, transform: Hadamard) -> dict[str, Any]:
+def hadamard_source(
+    s: LayerState, product: str, transform: Hadamard, calls: torch.Tensor | None
+) -> dict[str, Any]:
     """Keywords of the Hadamard operator for both operands of a product."""
-    seed, stream = s.source(product)
-    if transform.signs == "fixed":
-        seed = s.seed  # the same on every rank
     if transform.signs == "none":
         return {}
-    return {"seed": seed, "stream": stream}
+    seed, stream = s.role_source(product)
+    if transform.signs == "fixed":  # the same on every rank, and in every call
+        return {"seed": s.seed, "stream": stream, "calls": s.origin}
+    return {"seed": seed, "stream": stream, "calls": calls}
