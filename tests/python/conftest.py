@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
@@ -15,3 +18,17 @@ settings.register_profile(
 # The same examples in every run: a failure is never a matter of luck.
 settings.register_profile("lowp", settings.get_profile("random"), derandomize=True)
 settings.load_profile("lowp")
+
+
+@pytest.fixture
+def plain_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Quantize tensors of the CPU as those of a device without kernels."""
+    ops: Any = pytest.importorskip("lowp.torch._ops")
+    host = ops._quantize_host
+
+    def on_device(x: Any, format: str, axis: int, scales: Any, options: dict[str, Any]) -> Any:
+        with monkeypatch.context() as inner:  # what the plain path does not know is the host's
+            inner.setattr(ops, "_quantize_host", host)
+            return ops._on_device(x, ops.parse(format), axis=axis, **options)
+
+    monkeypatch.setattr(ops, "_quantize_host", on_device)

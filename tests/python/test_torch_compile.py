@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import lowp.torch as lt  # noqa: E402
+from lowp.torch import recipes  # noqa: E402
 from torch import nn  # noqa: E402
 from torch._dynamo.testing import CompileCounterWithBackend  # noqa: E402
 
@@ -67,6 +68,37 @@ def test_blocks_of_one_recipe_share_their_compiled_code(name: str) -> None:
             found.append([y.detach(), x.grad, *(p.grad for p in model.parameters())])
         assert all(map(torch.equal, *found))
     assert counter.frame_count == 1
+
+
+# ---- without kernels -----------------------------------------------------------------------------
+
+
+PLAIN = {
+    "nvfp4": recipes.nvfp4(bfloat16=()),
+    "tiles": lt.Recipe(lt.Layer.of("deepseek_1x128", "deepseek_128x128", "deepseek_1x128")),
+    "searched": lt.Recipe(lt.Layer.of("mxfp4/mse", "mxfp4/mse", "mxfp4/mse")),
+}
+
+
+@pytest.mark.usefixtures("plain_path")
+@pytest.mark.parametrize("kind", ["linear", "turned", "conv"])
+@pytest.mark.parametrize("name", PLAIN)
+def test_the_plain_path_compiles_to_the_bits_of_eager(name: str, kind: str) -> None:
+    torch.manual_seed(0)
+    model: nn.Module = nn.Conv2d(32, 16, 3) if kind == "conv" else nn.Linear(64, 48)
+    x = torch.randn(2, 32, 6, 6) if kind == "conv" else torch.randn(32, 64)
+    if kind == "conv":
+        x, model = (t.to(memory_format=torch.channels_last) for t in (x, model))
+    elif kind == "turned":
+        x = torch.randn(64, 32).t()
+    lt.convert(model, PLAIN[name])
+    found = []
+    for run in (copy.deepcopy(model), torch.compile(model, backend="aot_eager", fullgraph=True)):
+        given = x.clone().requires_grad_()
+        y = run(given)
+        y.square().sum().backward()
+        found.append([y.detach(), given.grad, *(p.grad for p in run.parameters())])
+    assert all(map(torch.equal, *found))
 
 
 @pytest.mark.parametrize("name", ["fixed signs", "signs alone"])

@@ -213,17 +213,28 @@ CASES = [
     (OPS.quantize, (sample(8, 64).t(), "nvfp4", 0), {}),
     (OPS.quantize, (sample(8, 64).bfloat16(), "mxfp8_e4m3"), {}),
     (OPS.quantize, (sample(8, 64)[:, ::2], "mxfp8_e4m3"), {}),
+    (OPS.quantize, (sample(2, 8, 4, 4).to(memory_format=torch.channels_last), "mxfp4", 1), {}),
+    (OPS.quantize_both, (sample(32, 64), "nvfp4", "nvfp4"), {"hadamard": 16}),
+    (OPS.quantize_both, (sample(32, 64).t(), "nvfp4", "nvfp4"), {}),
+    (OPS.quantize_both, (sample(32, 64).t(), "nvfp4", "nvfp4_16x16"), {"hadamard": 16}),
     (
         OPS.quantize,
         (sample(8, 64), "mxfp4/rounding=stochastic_a", -1, torch.tensor(3)),
         {"seed": 1, "stream": 7},
     ),
     (OPS.saturated, (sample(8, 64), "mxfp4"), {}),
+    (OPS.saturated, (sample(8, 64).t(), "mxfp4"), {}),
     (OPS.hadamard, (sample(8, 64).requires_grad_(), 16), {"seed": 1}),
     (OPS.hadamard, (sample(64, 8), 16, 0), {}),
+    (OPS.hadamard, (sample(8, 64).t(), 16, 0), {}),
     (OPS.encode, (sample(8, 64), "float8_e4m3fn"), {}),
     (OPS.encode_blocks, (sample(8, 64), "nvfp4"), {}),
     (OPS.decode, (torch.arange(100).byte(), "float8_e4m3fn"), {"dtype": torch.float32}),
+    (
+        OPS.decode,
+        (torch.arange(100).byte().reshape(4, 25).t(), "float8_e4m3fn"),
+        {"dtype": torch.float64},
+    ),
     (OPS.matmul, (sample(2, 4, 16).requires_grad_(), sample(16, 3), "float16"), {}),
     (OPS.matmul, (sample(4, 16).requires_grad_(), sample(16).requires_grad_(), "exact"), {}),
     (
@@ -231,11 +242,25 @@ CASES = [
         (sample(8, 8), torch.zeros(4), torch.ones(()), "float8_e4m3fn/tensor/float32/amax"),
         {},
     ),
+    (
+        OPS.delayed_quantize,
+        (sample(4, 8).t(), torch.zeros(4), torch.ones(()), "float8_e4m3fn/tensor/float32/amax"),
+        {},
+    ),
 ]
 
 
 @pytest.mark.parametrize(("op", "args", "keywords"), CASES)
 def test_opcheck_passes(op, args, keywords) -> None:  # type: ignore[no-untyped-def]
+    torch.library.opcheck(op, args, keywords)
+
+
+@pytest.mark.parametrize(
+    ("op", "args", "keywords"),
+    [case for case in CASES if case[0] in (OPS.quantize, OPS.quantize_both)],
+)
+@pytest.mark.usefixtures("plain_path")
+def test_opcheck_passes_on_the_plain_path(op, args, keywords) -> None:  # type: ignore[no-untyped-def]
     torch.library.opcheck(op, args, keywords)
 
 

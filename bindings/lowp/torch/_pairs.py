@@ -81,8 +81,12 @@ def _quantize_both(
     return a, b
 
 
-def _fake(x: torch.Tensor, *_: Any, **__: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.empty_like(x), torch.empty_like(x)
+def _fake(
+    x: torch.Tensor, *_: Any, hadamard: int = 0, **__: Any
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Both in the memory order of x, but in C order after a transform."""
+    of_columns = torch.contiguous_format if hadamard else torch.preserve_format
+    return torch.empty_like(x), torch.empty_like(x, memory_format=of_columns)
 
 
 def _setup(ctx: Any, inputs: Any, keyword_only_inputs: Any, output: Any) -> None:
