@@ -215,6 +215,17 @@ def test_a_compiled_model_follows_the_switch() -> None:
     assert not torch.equal(compiled(x), before)
 
 
+def test_the_route_of_a_product_follows_the_switch() -> None:
+    """Else tensor cores would multiply in a dtype that does not hold the new format."""
+    model = small()
+    assert model[0].lowp.routes["forward"] == "bfloat16"
+    adaptive = recipes.AdaptiveFixedPoint(model)
+    state = adaptive.state_dict()
+    state["layers"]["0"]["format"] = [24, 16]
+    adaptive.load_state_dict(state)
+    assert model[0].lowp.routes["forward"] == ""
+
+
 def test_adaptive_fixed_point_refuses_other_models_and_choices() -> None:
     model = nn.Sequential(nn.Linear(32, 32))
     lt.convert(model, recipes.mxfp8())

@@ -202,7 +202,7 @@ class AdaptiveFixedPoint:
         if (word, fraction) == watched.format:
             return
         q = _quantizer(word, fraction)
-        watched.state.layer = replace(watched.state.layer, x=q, w=q)
+        watched.state.use(replace(watched.state.layer, x=q, w=q))
         watched.format = (word, fraction)
         self.history.append((self.steps, name, word, fraction))
 

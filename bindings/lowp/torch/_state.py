@@ -69,15 +69,12 @@ class LayerState(torch.nn.Module):
         self, layer: Layer, *, name: str = "", number: int = 0, seed: int = 0, rank: int = 0
     ) -> None:
         super().__init__()
-        self.layer = layer
+        self.use(layer)
         self.name = name
         self.number = number
         self.seed = seed
         self.rank = rank
         self.observers: list[Observer] = []
-        self.has_pairs = has_pairs(layer)
-        self.w_is_its_own_turned = is_its_own_turned(layer)
-        self.routes = routes(layer)
         if layer.draws:
             self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         else:
@@ -91,6 +88,13 @@ class LayerState(torch.nn.Module):
             if q is not None and q.scaling is not None:
                 self.register_buffer(f"{role}_history", torch.zeros(q.scaling.history))
                 self.register_buffer(f"{role}_scale", torch.ones(()))
+
+    def use(self, layer: Layer) -> None:
+        """Take these formats from now on: ones that remember as much as those before."""
+        self.layer = layer
+        self.has_pairs = has_pairs(layer)
+        self.w_is_its_own_turned = is_its_own_turned(layer)
+        self.routes = routes(layer)
 
     def reset_parameters(self) -> None:
         """As before the first call: no calls, empty histories, scales of one."""
