@@ -63,6 +63,68 @@ def test_a_linear_layer_equals_quantize_and_products_by_hand_forward_and_back() 
     assert torch.equal(layer.bias.grad, rows.sum(0))
 
 
+@pytest.mark.parametrize(
+    ("build", "shape"),
+    [
+        (lambda: nn.Linear(32, 16), (4, 32)),
+        (lambda: nn.Conv1d(8, 16, 3, groups=2), (2, 8, 5)),
+        (lambda: nn.ConvTranspose1d(8, 16, 3, stride=2), (2, 8, 5)),
+    ],
+)
+@pytest.mark.parametrize("backward_from", ["original", "forward"])
+def test_a_matrix_unit_is_told_the_format_of_every_operand(
+    build: Any, shape: tuple[int, ...], backward_from: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It need not look at the numbers, which would wait for a GPU."""
+    told = []
+    real = lowp.matmul
+
+    def look(a: Any, b: Any, **options: Any) -> Any:
+        for x, name in ((a, options["a_format"]), (b, options["b_format"])):
+            assert np.array_equal(lowp.quantize(x, name), x)
+        told.append({options["a_format"], options["b_format"]})
+        return real(a, b, **options)
+
+    monkeypatch.setattr(lowp, "matmul", look)
+    x, w, dy = "float8_e4m3fn", "float6_e3m2fn", "float8_e5m2"
+    module = build()
+    unit = "b200_fp8_tcgen05"
+    roles = {"dgrad_w": w, "wgrad_x": x} if backward_from == "original" else {}
+    plan = lt.Layer(
+        x=x,
+        w=w,
+        dgrad_dy=dy,
+        wgrad_dy=dy,
+        forward_accumulator=unit,
+        dgrad_accumulator=unit,
+        wgrad_accumulator=unit,
+        backward_from=backward_from,
+        **roles,
+    )
+    lt.convert(module, lt.Recipe(plan))
+    module(torch.randn(*shape).requires_grad_()).square().sum().backward()
+    assert {frozenset(pair) for pair in told} == {
+        frozenset(pair) for pair in ((x, w), (dy, w), (x, dy))
+    }
+
+
+def test_a_matrix_unit_is_told_the_dtype_of_operands_without_a_scalar_format(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    told = []
+    real = lowp.matmul
+
+    def look(a: Any, b: Any, **options: Any) -> Any:
+        told.append((options["a_format"], options["b_format"]))
+        return real(a, b, **options)
+
+    monkeypatch.setattr(lowp, "matmul", look)
+    layer = nn.Linear(64, 8).bfloat16()
+    lt.convert(layer, lt.Recipe(lt.Layer(x="mxfp4", forward_accumulator="h100")))
+    layer(torch.randn(8, 64).bfloat16())
+    assert told == [("bfloat16", "bfloat16")]
+
+
 @pytest.mark.parametrize("accumulator", ["bfloat16", "h100_fp8", "exact"])
 def test_each_product_goes_through_its_accumulator(accumulator: str) -> None:
     layer = nn.Linear(64, 16)

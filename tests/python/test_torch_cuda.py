@@ -129,3 +129,23 @@ def test_a_model_trains_on_the_gpu() -> None:
         optimizer.step()
         losses.append(loss.item())
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_a_layer_with_a_matrix_unit_does_not_wait_and_is_captured() -> None:
+    plan = lt.Layer.of("float8_e4m3fn", "float8_e4m3fn", "float8_e5m2", accumulator="h100_fp8")
+    model = torch.nn.Linear(64, 32)
+    lt.convert(model, lt.Recipe(plan))
+    model.cuda()
+    x = torch.randn(32, 64, device="cuda")
+
+    def step() -> Tensor:
+        y = model(x)
+        return torch.autograd.grad(y.sum(), model.weight)[0]
+
+    want = step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        got = step()
+    graph.replay()
+    assert same(got, want)

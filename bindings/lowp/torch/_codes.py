@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any, cast
 
 import numpy as np
 import torch
 
 import lowp
-from lowp import _device, _device_blocks, _device_products
+from lowp import _device, _device_blocks, _device_products, _products
 from lowp._arrays import code_dtype
 from lowp._block_tensor import code_bytes, grid, outer_count
 from lowp.torch._ops import LIBRARY, _options, check_dtype, has_kernels, parse
 
-__all__: list[str] = []
+__all__ = ["unit_format"]
 
 
 def _unsigned(bits: int) -> torch.dtype:
@@ -156,27 +157,57 @@ torch.library.register_fake(
 
 # ---- matmul --------------------------------------------------------------------------------------
 
-LIBRARY.define("matmul(Tensor a, Tensor b, str accumulator, Tensor? c=None) -> Tensor")
+LIBRARY.define(
+    "matmul(Tensor a, Tensor b, str accumulator, Tensor? c=None, *, str? a_format=None, "
+    "str? b_format=None) -> Tensor"
+)
+
+
+@lru_cache(maxsize=4096)
+def unit_format(accumulator: str, format: str | None) -> str | None:
+    """The format that a matrix unit multiplies numbers of a format in: that, or the first of its
+    own that holds all of them; None for other accumulators, and where only the numbers can tell.
+
+    A unit that is told need not look at the numbers, which waits for a device.
+    """
+    own = _products._unit_formats(lowp.accumulator(accumulator).name)
+    if format is None or not own or lowp.is_block_format(format):
+        return None
+    found = lowp.format(format)
+    holding = (f for f in own if lowp.format(f).holds(found))
+    return found.name if found.name in own else next(holding, None)
 
 
 def _matmul(
-    a: torch.Tensor, b: torch.Tensor, accumulator: str, c: torch.Tensor | None = None
+    a: torch.Tensor,
+    b: torch.Tensor,
+    accumulator: str,
+    c: torch.Tensor | None = None,
+    *,
+    a_format: str | None = None,
+    b_format: str | None = None,
 ) -> torch.Tensor:
+    """a_format, b_format: what a and b are in already; None where that is not known."""
     for name, operand in (("a", a), ("b", b)):
         check_dtype(operand, None, name)
+    how: dict[str, Any] = {
+        "accumulator": accumulator,
+        "a_format": unit_format(accumulator, a_format),
+    }
+    how["b_format"] = unit_format(accumulator, b_format)
     if has_kernels(a) and has_kernels(b):
         try:
-            y = _device_products.matmul(a, b, c=c, accumulator=accumulator)
+            y = _device_products.matmul(a, b, c=c, **how)
             return cast("torch.Tensor", y.to(a.dtype))
         except NotImplementedError:  # of few accumulators: by way of the CPU
             pass
     addend = None if c is None else _wide(c)
-    z = lowp.matmul(_wide(a), _wide(b), c=addend, accumulator=accumulator)
+    z = lowp.matmul(_wide(a), _wide(b), c=addend, **how)
     return torch.from_numpy(np.asarray(z)).to(a.device, a.dtype)
 
 
 def _matmul_fake(
-    a: torch.Tensor, b: torch.Tensor, accumulator: str, c: torch.Tensor | None = None
+    a: torch.Tensor, b: torch.Tensor, accumulator: str, c: torch.Tensor | None = None, **_: Any
 ) -> torch.Tensor:
     lowp.accumulator(accumulator)
     # vector operands lose their axis, as in torch.matmul
@@ -203,7 +234,7 @@ def _matmul_backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, .
     return da, db, None, dc
 
 
-def _matmul_setup(ctx: Any, inputs: Any, output: Any) -> None:
+def _matmul_setup(ctx: Any, inputs: Any, keyword_only_inputs: Any, output: Any) -> None:
     a, b, _, c = inputs
     ctx.save_for_backward(a, b)
     ctx.c_shape = None if c is None else c.shape

@@ -185,7 +185,8 @@ class _Linear(torch.autograd.Function):
         if dy_rows is not None:
             da = _products.product(dy_rows, w_columns, "dgrad", s, torch.mm)
         if dy_columns is not None:
-            db = _products.product(dy_columns.t(), x_columns, "wgrad", s, torch.mm)
+            roles = ("wgrad_dy", "wgrad_x")
+            db = _products.product(dy_columns.t(), x_columns, "wgrad", s, torch.mm, roles)
         dbias = dy.sum(0) if ctx.has_bias and ctx.needs_input_grad[4] else None
         return da, db, None, None, dbias, None, None, None
 

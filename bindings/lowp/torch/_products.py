@@ -14,7 +14,14 @@ import torch
 from torch.nn import functional as F
 
 from lowp.torch import _pairs, _state, _tensor_cores
-from lowp.torch._state import LayerState, cast, cast_pair, clip_scale, mask_saturated
+from lowp.torch._state import (
+    OWN_FORMAT,
+    LayerState,
+    cast,
+    cast_pair,
+    clip_scale,
+    mask_saturated,
+)
 from lowp.torch.recipe import Hadamard, KSort, Smooth
 
 __all__ = ["linear", "matmul", "operands", "product"]
@@ -138,16 +145,31 @@ def derivative(
     return dx.narrow(axis, 0, size)
 
 
+def _known(x: torch.Tensor, role: str, s: LayerState) -> str | None:
+    """A scalar format that holds an operand, by its role or its dtype."""
+    return s.scalar_formats[role] or OWN_FORMAT.get(x.dtype)
+
+
 def product(
-    a: torch.Tensor, b: torch.Tensor, name: str, s: LayerState, plain: Callable[..., torch.Tensor]
+    a: torch.Tensor,
+    b: torch.Tensor,
+    name: str,
+    s: LayerState,
+    plain: Callable[..., torch.Tensor],
+    roles: tuple[str, str] | None = None,
 ) -> torch.Tensor:
-    """a @ b, by PyTorch or with every addition as the product's accumulator makes it."""
+    """a @ b, by PyTorch or with every addition as the product's accumulator makes it.
+
+    roles: those of a and b, where they are not ROLES[name].
+    """
     accumulator = getattr(s.layer, f"{name}_accumulator")
     if accumulator is None:
         found = _tensor_cores.matmul(a, b, s.routes[name])
         return plain(a, b) if found is None else found
+    first, second = roles or ROLES[name]
+    known = {"a_format": _known(a, first, s), "b_format": _known(b, second, s)}
     try:
-        return torch.ops.lowp.matmul(a, b, accumulator)
+        return torch.ops.lowp.matmul(a, b, accumulator, **known)
     except (TypeError, ValueError) as error:
         raise s.fail(f"{name}_accumulator", error) from error
 
@@ -191,7 +213,7 @@ class _Linear(torch.autograd.Function):
             dx = derivative(dx, given_x, "x", -1, ctx.size, s, calls, x_scale)
         if ctx.needs_input_grad[1]:
             a, b = operands(rows_x, rows_dy, (0, 0), "wgrad", s, calls)
-            dw = product(b.t(), a, "wgrad", s, torch.mm)
+            dw = product(b.t(), a, "wgrad", s, torch.mm, ROLES["wgrad"][::-1])
             dw = derivative(dw, given_w, "w", -1, ctx.size, s, calls, w_scale)
         if ctx.has_bias and ctx.needs_input_grad[2]:
             db = rows_dy.sum(0)

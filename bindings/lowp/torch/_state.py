@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+import lowp
 from lowp.torch import _delayed  # noqa: F401 - defines an operator
 from lowp.torch._ops import parse
 from lowp.torch._pairing import has_pairs, is_its_own_turned
@@ -95,6 +96,7 @@ class LayerState(torch.nn.Module):
         self.has_pairs = has_pairs(layer)
         self.w_is_its_own_turned = is_its_own_turned(layer)
         self.routes = routes(layer)
+        self.scalar_formats = {role: _scalar_format(layer, role) for role in QUANTIZED}
 
     def reset_parameters(self) -> None:
         """As before the first call: no calls, empty histories, scales of one."""
@@ -175,6 +177,17 @@ class LayerState(torch.nn.Module):
 def _has_fixed_signs(layer: Layer) -> bool:
     transforms = (getattr(layer, f"{product}_transform") for product in PRODUCTS)
     return any(isinstance(t, Hadamard) and t.signs == "fixed" for t in transforms)
+
+
+def _scalar_format(layer: Layer, role: str) -> str | None:
+    """The scalar format that an operand is in."""
+    q: Quantizer | None = getattr(layer, role)
+    if q is None and layer.backward_from == "forward":
+        kept = {"dgrad_w": layer.w, "wgrad_x": layer.x}
+        q = kept.get(role)
+    if q is None or q.scaling is not None or isinstance(parse(q.format), lowp.BlockFormat):
+        return None
+    return q.format
 
 
 def _scaled_format(q: Quantizer) -> str:

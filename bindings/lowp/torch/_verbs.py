@@ -229,6 +229,12 @@ def hadamard(
     return torch.ops.lowp.hadamard(x, size, axis, inverse=inverse, seed=seed, stream=stream)
 
 
+def _known(format: Any) -> str | None:
+    if format is None:
+        return None
+    return format.format if isinstance(format, Quantizer) else format_name(format)
+
+
 def matmul(
     a: torch.Tensor,
     b: torch.Tensor,
@@ -252,7 +258,8 @@ def matmul(
     if b_format is not None:
         b = quantize(b, b_format, axis=at)
     name = accumulator if isinstance(accumulator, str) else accumulator.name
-    y = torch.ops.lowp.matmul(a, b, name, c)
+    known = {"a_format": _known(a_format), "b_format": _known(b_format)}
+    y = torch.ops.lowp.matmul(a, b, name, c, **known)
     return y if out_format is None else quantize(y, out_format)
 
 
