@@ -104,3 +104,39 @@ def test_other_devices_and_dtypes_are_left_to_pytorch() -> None:
     with torch.no_grad():
         assert _tensor_cores.matmul(a, a, "bfloat16") is None
     assert torch.equal(torch.ops.lowp.matmul_on_tensor_cores(a, a, "bfloat16"), a @ a)
+
+
+@pytest.mark.skipif(not hasattr(torch.backends, "fp32_precision"), reason="of PyTorch 2.9")
+@pytest.mark.parametrize("product", ["none", "ieee", "tf32"])
+@pytest.mark.parametrize("cuda", ["none", "ieee", "tf32"])
+@pytest.mark.parametrize("every", ["none", "ieee", "tf32"])
+def test_the_switch_is_as_it_was_after_a_product_inheritance_too(
+    every: str, cuda: str, product: str
+) -> None:
+    switches: list[Any] = [torch.backends, torch.backends.cudnn, torch.backends.cuda.matmul]
+
+    def what_holds() -> list[str]:
+        """What products are made in for each setting of what they may inherit from."""
+        return [
+            (setattr(switch, "fp32_precision", value), switches[2].fp32_precision)[1]
+            for switch in switches[:2]
+            for value in ("ieee", "tf32", "none")
+        ]
+
+    def put() -> None:
+        for switch, value in zip(switches, (every, cuda, product), strict=True):
+            switch.fp32_precision = value
+
+    before = [switch.fp32_precision for switch in switches]
+    try:
+        put()
+        read = [switch.fp32_precision for switch in switches]
+        want = what_holds()
+        put()
+        with _tensor_cores._tensorfloat32():
+            assert switches[2].fp32_precision == "tf32"
+        assert [switch.fp32_precision for switch in switches] == read
+        assert what_holds() == want
+    finally:
+        for switch, value in zip(switches, before, strict=True):
+            switch.fp32_precision = value

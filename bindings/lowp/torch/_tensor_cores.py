@@ -94,16 +94,43 @@ def _in_bfloat16(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return y.reshape(*batch, *y.shape[-2:])
 
 
+def _own_precision(held: str) -> str:
+    """What is set for products themselves where `held` holds for them: "none" where they inherit.
+
+    PyTorch tells only what holds. Where both could be its source, those inherited from are at
+    "none" for a moment.
+    """
+    above: list[Any] = [torch.backends, torch.backends.cudnn]
+    if held != "none" and held == above[1].fp32_precision:
+        found = []
+        for switch in above:
+            found.append(switch.fp32_precision)
+            switch.fp32_precision = "none"
+        held = torch.backends.cuda.matmul.fp32_precision
+        for switch, value in zip(above, found, strict=True):
+            switch.fp32_precision = value
+    return held
+
+
 @contextmanager
 def _tensorfloat32() -> Iterator[None]:
-    """PyTorch's float32 products in tensorfloat32, by the newer of its two switches."""
+    """PyTorch's float32 products in tensorfloat32, by the newer of its two switches.
+
+    The switch is the process's: in this window, while the host hands over one product, float32
+    products of other threads go in tensorfloat32, too, and allow_tf32, the older switch, raises
+    RuntimeError where it is read.
+    """
     switch: Any = torch.backends.cuda.matmul
-    name, value = "allow_tf32", True
+    name, on = "allow_tf32", True
     if hasattr(switch, "fp32_precision"):
-        name, value = "fp32_precision", "tf32"  # type: ignore[assignment]
-    with _SWITCH:  # of the process: PyTorch works backward in a thread for each device
+        name, on = "fp32_precision", "tf32"  # type: ignore[assignment]
+    with _SWITCH:  # PyTorch works backward in a thread for each device
         before = getattr(switch, name)
-        setattr(switch, name, value)
+        if before == on:  # set, it would no longer be inherited
+            yield
+            return
+        before = _own_precision(before) if name == "fp32_precision" else before
+        setattr(switch, name, on)
         try:
             yield
         finally:
