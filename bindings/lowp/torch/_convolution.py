@@ -12,15 +12,9 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from lowp.torch._products import (
-    ROLES,
-    autocast,
-    derivative,
-    forward_operands,
-    operands,
-    product,
-)
+from lowp.torch._products import autocast, derivative, forward_operands, operands, product
 from lowp.torch._state import LayerState, cast_pair
+from lowp.torch.recipe import OPERANDS
 
 __all__ = ["Geometry", "convolution"]
 
@@ -72,7 +66,7 @@ def _forward(
     kernel = w.shape[2:]
     columns = _windows(x, kernel, g)
     rows = w.reshape(g.groups, w.shape[0] // g.groups, -1)
-    y = product(rows, columns, name, s, torch.matmul, ROLES[name][::-1])
+    y = product(rows, columns, name, s, torch.matmul, OPERANDS[name][::-1])
     spans = zip(x.shape[2:], kernel, g.stride, g.padding, g.dilation, strict=True)
     outputs = [(n + 2 * p - d * (k - 1) - 1) // t + 1 for n, k, t, p, d in spans]
     return y.reshape(x.shape[0], w.shape[0], *outputs)
@@ -108,7 +102,7 @@ def _weight_gradient(
     rows = dy.reshape(dy.shape[0], g.groups, dy.shape[1] // g.groups, -1)
     left = rows.permute(1, 2, 0, 3).flatten(2)
     right = columns.permute(1, 0, 3, 2).flatten(1, 2)
-    roles = ROLES["wgrad"] if g.transposed else ROLES["wgrad"][::-1]
+    roles = OPERANDS["wgrad"] if g.transposed else OPERANDS["wgrad"][::-1]
     return product(left, right, "wgrad", s, torch.matmul, roles).reshape(w_shape)
 
 

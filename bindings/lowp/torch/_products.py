@@ -22,12 +22,9 @@ from lowp.torch._state import (
     clip_scale,
     mask_saturated,
 )
-from lowp.torch.recipe import Hadamard, KSort, Smooth
+from lowp.torch.recipe import OPERANDS, Hadamard, KSort, Smooth
 
 __all__ = ["linear", "matmul", "operands", "product"]
-
-#: The roles of a product's operands, first and second.
-ROLES = {"forward": ("x", "w"), "dgrad": ("dgrad_dy", "dgrad_w"), "wgrad": ("wgrad_x", "wgrad_dy")}
 
 
 # ---- transforms ----------------------------------------------------------------------------------
@@ -104,7 +101,7 @@ def operands(
     a: torch.Tensor, b: torch.Tensor, at: tuple[int, int], name: str, s: LayerState, calls: Any
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Both operands of a product as its roles say; at: the axes that it sums over."""
-    first, second = ROLES[name]
+    first, second = OPERANDS[name]
     a, b = transformed(a, b, at, name, s, calls)
     return cast(a, first, at[0], s, calls), cast(b, second, at[1], s, calls)
 
@@ -160,13 +157,13 @@ def product(
 ) -> torch.Tensor:
     """a @ b, by PyTorch or with every addition as the product's accumulator makes it.
 
-    roles: those of a and b, where they are not ROLES[name].
+    roles: those of a and b, where they are not OPERANDS[name].
     """
     accumulator = getattr(s.layer, f"{name}_accumulator")
     if accumulator is None:
         found = _tensor_cores.matmul(a, b, s.routes[name])
         return plain(a, b) if found is None else found
-    first, second = roles or ROLES[name]
+    first, second = roles or OPERANDS[name]
     known = {"a_format": _known(a, first, s), "b_format": _known(b, second, s)}
     try:
         return torch.ops.lowp.matmul(a, b, accumulator, **known)
@@ -213,7 +210,7 @@ class _Linear(torch.autograd.Function):
             dx = derivative(dx, given_x, "x", -1, ctx.size, s, calls, x_scale)
         if ctx.needs_input_grad[1]:
             a, b = operands(rows_x, rows_dy, (0, 0), "wgrad", s, calls)
-            dw = product(b.t(), a, "wgrad", s, torch.mm, ROLES["wgrad"][::-1])
+            dw = product(b.t(), a, "wgrad", s, torch.mm, OPERANDS["wgrad"][::-1])
             dw = derivative(dw, given_w, "w", -1, ctx.size, s, calls, w_scale)
         if ctx.has_bias and ctx.needs_input_grad[2]:
             db = rows_dy.sum(0)

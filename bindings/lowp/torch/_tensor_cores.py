@@ -18,18 +18,13 @@ import torch
 
 import lowp
 from lowp.torch import _ops
-from lowp.torch.recipe import Layer, Quantizer
+from lowp.torch.recipe import OPERANDS, Layer, Quantizer
 
 __all__ = ["matmul", "route_of", "routes"]
 
 _SWITCH = Lock()
 #: From the fastest on; all have float32's largest exponent.
 _ROUTES = ("bfloat16", "tensorfloat32")
-_OPERANDS = {
-    "forward": ("x", "w"),
-    "dgrad": ("dgrad_dy", "dgrad_w"),
-    "wgrad": ("wgrad_x", "wgrad_dy"),
-}
 
 
 def _least(f: lowp.Format) -> float:
@@ -73,7 +68,7 @@ def routes(layer: Layer) -> dict[str, str]:
     delayed, or another format than its role's.
     """
     found = {}
-    for product, roles in _OPERANDS.items():
+    for product, roles in OPERANDS.items():
         quantizers = [getattr(layer, role) for role in roles]
         own = all(isinstance(q, Quantizer) and q.scaling is None for q in quantizers)
         found[product] = route_of(*(q.format for q in quantizers)) if own else ""

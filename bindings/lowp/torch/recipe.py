@@ -138,7 +138,13 @@ def as_quantizer(value: Any, what: str) -> Quantizer | None:
 # ---- one layer -----------------------------------------------------------------------------------
 
 QUANTIZED = ("x", "w", "output", "bias", "dgrad_dy", "dgrad_w", "wgrad_x", "wgrad_dy")
-PRODUCTS = ("forward", "dgrad", "wgrad")
+#: The roles of each product's operands, first and second.
+OPERANDS = {
+    "forward": ("x", "w"),
+    "dgrad": ("dgrad_dy", "dgrad_w"),
+    "wgrad": ("wgrad_x", "wgrad_dy"),
+}
+PRODUCTS = tuple(OPERANDS)
 
 
 @dataclass(frozen=True)
