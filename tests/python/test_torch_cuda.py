@@ -54,6 +54,11 @@ def test_quantize_on_the_gpu_gives_the_bits_of_the_cpu(name: str, dtype: torch.d
     assert same(turned.cpu(), lt.quantize(x.t(), name, seed=3, stream=9))
 
 
+def test_a_tensor_whose_sign_is_still_to_change_is_quantized_on_the_gpu() -> None:
+    z = torch.complex(sample(8, 64), sample(8, 64))
+    assert same(lt.quantize(z.cuda().conj().imag, "mxfp4").cpu(), lt.quantize(-z.imag, "mxfp4"))
+
+
 @pytest.mark.parametrize("rounding", lowp.ROUNDINGS)
 def test_every_rounding_on_the_gpu_gives_the_bits_of_the_cpu(rounding: str) -> None:
     x = sample(64, 64)

@@ -11,6 +11,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import lowp  # noqa: E402
 import lowp.torch as lt  # noqa: E402
+from lowp.torch import _ops  # noqa: E402
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 FORMATS = ["float8_e4m3fn", "float8_e5m2", "float4_e2m1fn", "e3m2"]
@@ -74,6 +75,14 @@ def test_every_mode_passes_through(rounding: str, saturation: str) -> None:
     options = {"rounding": rounding, "saturation": saturation, "seed": 9, "stream": 2}
     got = lt.quantize(x, "float8_e4m3fn", **options)  # type: ignore[arg-type]
     assert same(got, by_numpy(x, "float8_e4m3fn", **options))
+
+
+def test_a_tensor_whose_sign_is_still_to_change_goes_through_the_dispatcher() -> None:
+    x = torch.complex(sample(4, 64), sample(4, 64, seed=1)).conj().imag
+    assert x.is_neg()
+    assert not _ops.is_eager(x)
+    assert _ops.is_eager(x.resolve_neg())
+    assert same(lt.quantize(x, "mxfp4"), lt.quantize(x.resolve_neg(), "mxfp4"))
 
 
 def test_empty_and_scalar_tensors_are_quantized() -> None:

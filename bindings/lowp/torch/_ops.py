@@ -304,8 +304,10 @@ _PLAIN_TENSORS = (torch.Tensor, torch.nn.Parameter)
 
 
 def is_eager(x: torch.Tensor) -> bool:
-    """Whether nothing looks on that needs operators: no compiler, transform, mode or subclass."""
-    if torch.compiler.is_compiling() or type(x) not in _PLAIN_TENSORS:
+    """Whether nothing needs operators: no compiler, transform, mode or subclass looks on, and no
+    sign is left to change, as of z.conj().imag.
+    """
+    if torch.compiler.is_compiling() or type(x) not in _PLAIN_TENSORS or x.is_neg():
         return False
     try:
         return not (
