@@ -217,6 +217,38 @@ def test_delayed_scales_in_tensor_operations_are_the_hosts(
         assert torch.equal(there[0].nan_to_num(-1), here[0].nan_to_num(-1))
 
 
+def test_delayed_scales_cut_off_what_float32_does_not_hold_as_the_host_does() -> None:
+    block = _ops.parse("float8_e4m3fn/tensor/float32/amax")
+    for first in (1e300, -3.5e38, torch.inf, torch.nan):
+        x = torch.tensor([first, 1.0, 2.0], dtype=torch.float64)
+        here, there = ((torch.zeros(3), torch.ones(())) for _ in range(2))
+        want = torch.ops.lowp.delayed_quantize(x, *here, block.name)
+        amax = _delayed._amax(x)
+        got = _delayed._on_grid(x, there[1], amax, block.element, None, {})
+        _delayed._observe(*there, amax, block.element.max, 0, "max")
+        assert torch.equal(got.nan_to_num(7), want.nan_to_num(7))
+        assert torch.equal(there[0].nan_to_num(-1), here[0].nan_to_num(-1))
+        assert torch.equal(there[1], here[1])
+
+
+@pytest.mark.parametrize("other", ["history", "scale"])
+def test_delayed_scales_of_another_device_are_refused(other: str) -> None:
+    buffers = {"history": torch.zeros(3), "scale": torch.ones(())}
+    buffers[other] = buffers[other].to("meta")
+    x, name = torch.zeros(2, 3), "float8_e4m3fn/tensor/float32/amax"
+    with pytest.raises(ValueError, match=rf"{other} is on meta, x on cpu: .*\.to\('cpu'\)"):
+        _delayed._delayed_quantize(x, *buffers.values(), name)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU that PyTorch can use")
+def test_delayed_scales_left_on_the_cpu_are_refused_on_the_gpu() -> None:
+    q = lt.Quantizer("float8_e4m3fn", scaling=lt.Delayed(3))
+    state = lt.LayerState(lt.Layer(x=q))
+    x, w = torch.randn(8, 16, device="cuda"), torch.randn(4, 16, device="cuda")
+    with pytest.raises(ValueError, match="on cpu, x on cuda"):
+        lt.functional.linear(x, w, layer=state)
+
+
 def test_the_kernel_of_delayed_scales_needs_no_option_that_an_operator_leaves_out() -> None:
     """The dispatcher hands on what differs from the schema's defaults, and no more."""
     options = inspect.signature(_delayed._by_kernel).parameters.values()

@@ -19,6 +19,8 @@ from lowp._device_calls import source_of
 from lowp._device_libraries import library_of
 from lowp.torch import _ops
 
+__all__: list[str] = []  # an operator: torch.ops.lowp.delayed_quantize
+
 _ops.LIBRARY.define(
     "delayed_quantize(Tensor x, Tensor(a!) history, Tensor(b!) scale, str format, "
     "Tensor? calls=None, *, int margin=0, str take='max', bool observe=True, str? rounding=None, "
@@ -49,6 +51,12 @@ def _delayed_quantize(
 ) -> torch.Tensor:
     """x on the format's grid times the scale that past steps left; then its amax joins them."""
     block = _ops.parse(format)
+    for what, buffer in (("history", history), ("scale", scale)):
+        if buffer.device != x.device:
+            raise ValueError(
+                f"{what} is on {buffer.device}, x on {x.device}: move the layer or LayerState, "
+                f"by .to({str(x.device)!r})"
+            )
     if x.device.type != "cpu" and options.get("rounding") not in _LOOKS_FOR_ANYTHING:
         amax = _amax(x)
         if _ops.has_kernels(x):
@@ -72,10 +80,11 @@ def _delayed_quantize(
 
 
 def _amax(x: torch.Tensor) -> torch.Tensor:
-    """The largest magnitude, float32; NaN where there is one."""
+    """The largest magnitude, float32, of float64 in that; NaN where there is one."""
+    wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     if not x.numel():
-        return x.new_zeros((), dtype=torch.float32)
-    return torch.linalg.vector_norm(x, torch.inf).float()
+        return x.new_zeros((), dtype=wide)
+    return torch.linalg.vector_norm(x, torch.inf).to(wide)
 
 
 def _by_kernel(
@@ -127,6 +136,7 @@ def _observe(
     take: str,
 ) -> None:
     """lowp.DelayedScaling.observe of buffers, in place. largest: the element's."""
+    amax = amax.float()
     history.copy_(torch.cat([amax.reshape(1), history[:-1]]))
     chosen = history.amax() if take == "max" else amax
     # A divisor that is a tensor: of Python's numbers a GPU takes the rounded reciprocal.
