@@ -110,6 +110,25 @@ def test_bad_input_is_refused_with_what_to_do(call, error, words) -> None:  # ty
         call()
 
 
+VERBS = {
+    "quantize": lambda x, **words: lt.quantize(x, "mxfp4", rounding="stochastic_a", **words),
+    "gradient": lambda x, **words: lt.quantize(x, "mxfp4", gradient_format="mxfp4", **words),
+    "encode": lambda x, **words: lt.encode(x, "mxfp4", **words),
+    "hadamard": lambda x, **words: lt.hadamard(x, 4, **{"seed": 1, **words}),
+}
+
+
+@pytest.mark.parametrize("word", ["seed", "stream"])
+@pytest.mark.parametrize("verb", VERBS)
+def test_seeds_and_streams_that_operators_do_not_hold_are_refused_by_name(
+    verb: str, word: str
+) -> None:
+    for value in (-1, 2**63, 2**64):
+        with pytest.raises(ValueError, match=f"{word} must be between 0 and 2"):
+            VERBS[verb](sample(4, 64), **{word: value})
+    assert VERBS[verb](sample(4, 64), **{word: 2**63 - 2}) is not None
+
+
 # ---- codes ---------------------------------------------------------------------------------------
 
 

@@ -58,6 +58,13 @@ def found_format(name: str) -> Any:
         raise ValueError(f"{error}; among block formats: {', '.join(near)}") from error
 
 
+def check_words(seed: int, stream: int) -> None:
+    """ValueError for a seed or stream beyond what PyTorch's operators hold."""
+    for what, word in (("seed", seed), ("stream", stream)):
+        if not 0 <= word < 2**63:
+            raise ValueError(f"{what} must be between 0 and 2**63 - 1 in lowp.torch; got {word}")
+
+
 def choose(what: str, value: Any, words: tuple[str, ...]) -> None:
     """ValueError where value is none of the words."""
     if value not in words:

@@ -11,7 +11,7 @@ import torch
 
 import lowp
 from lowp.torch import _codes, _state
-from lowp.torch._given import format_name
+from lowp.torch._given import check_words, format_name
 from lowp.torch._ops import check_dtype, is_eager, parse, quantize_eager
 from lowp.torch.recipe import Quantizer
 
@@ -93,7 +93,8 @@ def quantize(
 
     x: float32, float64, float16 or bfloat16, of any strides. format: a name, Format, BlockFormat,
     dtype or Quantizer, which brings its modes, axis and gradient. axis: where blocks lie. rounding,
-    saturation, random_bits, seed, stream: as in lowp.quantize, where NaN, infinity and -0 are told.
+    saturation, random_bits, seed, stream: as in lowp.quantize, where NaN, infinity and -0 are told,
+    but seed and stream below 2**63.
 
     gradient: the derivative: "straight_through" (one), "clipped" (zero where x is beyond the
     largest value of its format or block) or a function of (x, y, dy) that gives dx.
@@ -107,6 +108,7 @@ def quantize(
         raise ValueError(
             f"gradient must be straight_through, clipped or a function; got {gradient!r}"
         )
+    check_words(seed, stream if gradient_format is None else stream + 1)
     modes = (rounding, saturation, random_bits)
     is_plain = gradient == "straight_through" and gradient_format is None
     if is_plain and x.is_cuda and type(format) is str and is_eager(x):
@@ -178,6 +180,7 @@ def encode(
     Arguments as in quantize; no derivative. TypeError and ValueError as in lowp.encode.
     """
     check_dtype(x)
+    check_words(seed, stream)
     name, axis, *modes = _prepared(x, format, axis, (rounding, saturation, random_bits))
     q = Quantizer(name, *modes)
     found = parse(q.format)
@@ -226,6 +229,7 @@ def hadamard(
 ) -> torch.Tensor:
     """Runs of `size` values along an axis by a (random) Hadamard matrix: see lowp.hadamard."""
     check_dtype(x)
+    check_words(seed or 0, stream)
     return torch.ops.lowp.hadamard(x, size, axis, inverse=inverse, seed=seed, stream=stream)
 
 
