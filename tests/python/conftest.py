@@ -23,12 +23,12 @@ settings.load_profile("lowp")
 @pytest.fixture
 def plain_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quantize tensors of the CPU as those of a device without kernels."""
-    ops: Any = pytest.importorskip("lowp.torch._ops")
-    host = ops._quantize_host
+    at: Any = pytest.importorskip("lowp.torch._quantize")
+    host = at._quantize_host
 
     def on_device(x: Any, format: str, axis: int, scales: Any, options: dict[str, Any]) -> Any:
         with monkeypatch.context() as inner:  # what the plain path does not know is the host's
-            inner.setattr(ops, "_quantize_host", host)
-            return ops._on_device(x, ops.parse(format), axis=axis, **options)
+            inner.setattr(at, "_quantize_host", host)
+            return at._on_device(x, at.parse(format), axis=axis, **options)
 
-    monkeypatch.setattr(ops, "_quantize_host", on_device)
+    monkeypatch.setattr(at, "_quantize_host", on_device)

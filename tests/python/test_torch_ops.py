@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import lowp  # noqa: E402
 import lowp.torch as lt  # noqa: E402
-from lowp.torch import _ops  # noqa: E402
+from lowp.torch import _quantize  # noqa: E402
 
 DTYPES = [torch.float32, torch.float64, torch.float16, torch.bfloat16]
 FORMATS = ["float8_e4m3fn", "float8_e5m2", "float4_e2m1fn", "e3m2"]
@@ -80,8 +80,8 @@ def test_every_mode_passes_through(rounding: str, saturation: str) -> None:
 def test_a_tensor_whose_sign_is_still_to_change_goes_through_the_dispatcher() -> None:
     x = torch.complex(sample(4, 64), sample(4, 64, seed=1)).conj().imag
     assert x.is_neg()
-    assert not _ops.is_eager(x)
-    assert _ops.is_eager(x.resolve_neg())
+    assert not _quantize.is_eager(x)
+    assert _quantize.is_eager(x.resolve_neg())
     assert same(lt.quantize(x, "mxfp4"), lt.quantize(x.resolve_neg(), "mxfp4"))
 
 

@@ -12,7 +12,7 @@ import lowp
 from lowp import _device, _device_blocks, _device_products, _products
 from lowp._arrays import code_dtype
 from lowp._block_tensor import code_bytes, grid, outer_count
-from lowp.torch._ops import LIBRARY, _options, check_dtype, has_kernels, parse
+from lowp.torch._ops import LIBRARY, check_dtype, has_kernels, modes, parse
 
 __all__ = ["unit_format"]
 
@@ -57,7 +57,7 @@ def _encode(
     stream: int = 0,
 ) -> torch.Tensor:
     check_dtype(x)
-    options = _options(rounding, saturation, random_bits)
+    options = modes(rounding, saturation, random_bits)
     if has_kernels(x):
         return _device.encode(x, parse(format), seed=seed, stream=stream, **options)
     codes = lowp.encode(_wide(x), parse(format), seed=seed, stream=stream, **options)

@@ -15,6 +15,7 @@ import torch
 
 from lowp import _device_both
 from lowp.torch import _ops, _products, _state
+from lowp.torch._quantize import without_dispatcher
 from lowp.torch._state import LayerState, cast
 from lowp.torch.recipe import Hadamard
 
@@ -33,12 +34,9 @@ _ops.LIBRARY.define(
 
 def _along(x: torch.Tensor, format: str, axis: int, calls: Any, **source: Any) -> torch.Tensor:
     """x along an axis; tiles with the axis that is summed over last."""
-    quantize: Any = _ops._quantize_cuda if x.is_cuda else _ops._quantize  # without the dispatcher
     if axis == 0 and isinstance(_ops.parse(format).shape, tuple):
-        y: torch.Tensor = quantize(x.t(), format, -1, calls, **source).t()
-        return y
-    found: torch.Tensor = quantize(x, format, axis, calls, **source)
-    return found
+        return without_dispatcher(x.t(), format, -1, calls, **source).t()
+    return without_dispatcher(x, format, axis, calls, **source)
 
 
 def _quantize_both(

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 import lowp
-from lowp.torch import _delayed  # noqa: F401 - defines an operator
+from lowp.torch import _delayed, _hadamard, _quantize, _saturated  # noqa: F401 - operators
 from lowp.torch._ops import parse
 from lowp.torch._pairing import has_pairs, is_its_own_turned
 from lowp.torch._tensor_cores import routes

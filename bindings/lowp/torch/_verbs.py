@@ -12,7 +12,8 @@ import torch
 import lowp
 from lowp.torch import _codes, _state
 from lowp.torch._given import check_words, format_name
-from lowp.torch._ops import check_dtype, is_eager, parse, quantize_eager
+from lowp.torch._ops import check_dtype, parse
+from lowp.torch._quantize import is_eager, quantize_eager
 from lowp.torch.recipe import Quantizer
 
 __all__ = ["TensorBlocks", "decode", "encode", "hadamard", "matmul", "quantize"]
