@@ -56,6 +56,17 @@ def test_buffers_start_anew_when_they_leave_the_meta_device() -> None:
     assert torch.equal(state.x_scale, torch.ones(()))
 
 
+def test_what_a_module_without_parameters_remembers_is_where_the_model_is() -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(16, 8), nn.Sequential(nn.GELU()))
+    plan = lt.Layer(x=DELAYED.x, dgrad_dy=DELAYED.dgrad_dy)
+    lt.convert(model, lt.Recipe(types={"activation": plan}))
+    assert all(buffer.is_meta for buffer in model[1][0].lowp.buffers())
+    alone = nn.GELU()
+    lt.convert(alone, lt.Recipe(types={"activation": plan}))
+    assert alone(normal(4, 16)).shape == (4, 16)
+
+
 def test_reset_parameters_is_as_before_the_first_call() -> None:
     layer = nn.Linear(16, 8)
     lt.convert(layer, lt.Recipe(DELAYED))

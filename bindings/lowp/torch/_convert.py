@@ -210,6 +210,7 @@ def convert(model: nn.Module, recipe: Recipe | str, *, rank: int | None = None) 
             rows += _rows(name, module, places[name], chosen, states[name])
         rows += _rows_of_no_state(name, module, every.get(name), places.get(name))
     for name, found in states.items():
+        _to_device_of(name, named, found)
         _put(name, named[name], places[name], found)
     _shield(named, places)
     _ignore_in_ddp(model)
@@ -268,6 +269,15 @@ def _rows_of_no_state(
         return  # the model itself may attend, but mostly does not
     for part in place.parts.keys() - (asked.parts.keys() if asked else set()):
         yield Row(part, title, place.parts[part], "kept", f"kind {place.parts[part]}")
+
+
+def _to_device_of(name: str, named: dict[str, nn.Module], states: dict[str, LayerState]) -> None:
+    """States where the module's parameters are, or those of the nearest module around it."""
+    while (first := next(named[name].parameters(), None)) is None and name:
+        name = name.rpartition(".")[0]
+    if first is not None:
+        for state in states.values():
+            state.to(first.device)
 
 
 def _put(name: str, module: nn.Module, place: _Place, states: dict[str, LayerState]) -> None:

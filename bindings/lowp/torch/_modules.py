@@ -87,11 +87,7 @@ def put(module: nn.Module, sibling: type[Converted], state: nn.Module | None) ->
     module.__class__ = _joined(sibling, type(module))
     if state is None:
         return
-    state.train(module.training)
-    first = next(module.parameters(), None)
-    if first is not None:
-        state.to(first.device)
-    module.lowp = state
+    module.lowp = state.train(module.training)
 
 
 def take_away(module: nn.Module) -> None:
