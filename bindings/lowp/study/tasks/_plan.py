@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 import lowp
+import lowp.torch as lt
 from lowp import _targets
 from lowp.torch import Delayed, Hadamard, Layer, Quantizer, Recipe, recipes
+from lowp.torch._modules import kind_of
 from lowp.torch.recipe import PRODUCTS
 
 __all__ = [
     "SLOTS",
     "base",
-    "mean_bits",
     "names",
     "saturating",
+    "weight_bits",
     "with_accumulator",
     "with_formats",
     "with_hadamard",
@@ -135,13 +140,30 @@ def _scaled(q: Quantizer, scaling: str) -> Quantizer:
     return replace(q, format=name, scaling=None, saturation=None)
 
 
-def mean_bits(layer: Layer) -> float:
-    """Bits a value, scales counted, over the six operands; 32 where one stays as it is."""
-    from lowp.study import cost
+def weight_bits(model: nn.Module) -> float:
+    """Bits a weight of a converted model, scales counted.
 
-    forward = layer.backward_from == "forward"
-    instead = {"dgrad_w": layer.w, "wgrad_x": layer.x} if forward else {}
-    known = {f.name: getattr(layer, f.name) for f in fields(layer)}
-    found = [known[slot] or instead.get(slot) for slots in SLOTS.values() for slot in slots]
-    each = [32.0 if q is None else cost.bits(_targets.resolve(q.format)) for q in found]
-    return sum(each) / len(each)
+    Weights are those of linear layers and convolutions, and of what else is in a format, each as
+    the forward product has it; what is in none has the bits of its dtype.
+    """
+    states = lt.layers(model)
+    total, count = 0.0, 0
+    for name, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        q = states[name].layer.w if name in states else None
+        if not isinstance(weight, torch.Tensor) or (q is None and not has_products(module)):
+            continue
+        # blocks lie along the input channels
+        shape = (*weight.shape[2:], *weight.shape[:2])
+        bits = 8.0 * weight.element_size()
+        if q is not None:
+            stored = q.format if q.scaling is None else f"{q.format}/tensor/float32/amax"
+            bits = _targets.bits_per_value(_targets.resolve(stored), shape)
+        total, count = total + bits * weight.numel(), count + weight.numel()
+    return total / count
+
+
+def has_products(module: nn.Module) -> bool:
+    """Whether it is a linear layer or a convolution."""
+    found = kind_of(module)
+    return found is not None and found[0] in ("linear", "conv")

@@ -91,7 +91,9 @@ def training(
     digits, held-out), diverged (1 where a loss was not finite: the run ends there, losses are then
     infinite and accuracy NaN), steps (done), parameters, body_parameters (without embeddings,
     positions and the head, as scaling laws count), samples (that were seen; of text, bytes), bits
-    (a value, mean over the six operands, scales counted). Series: loss, a step each.
+    (a weight, scales counted: the mean over the weights of linear layers and convolutions, and of
+    what else a recipe has in a format, each as its forward product takes it; what is left alone
+    has those of its dtype). Series: loss, a step each.
     ImportError says what to install; ValueError: names, sizes and combinations that there are not.
     """
     try:
@@ -145,7 +147,7 @@ def training(
         "parameters": sum(p.numel() for p in found.model.parameters()),
         "body_parameters": _models.body_parameters(found.model),
         "samples": done * sizes.batch * sizes.context,
-        "bits": _plan.mean_bits(layer),
+        "bits": _plan.weight_bits(found.model),
     }
     if metrics["diverged"]:
         metrics["train_loss"] = math.inf
