@@ -509,6 +509,24 @@ def test_patterns_and_keep_choose_modules_and_the_report_says_why() -> None:
     assert lt.layers(model)["blocks.1"].layer.x == lt.Quantizer("mxfp8_e4m3")
 
 
+def test_a_report_counts_what_is_in_the_recipes_formats_and_what_is_kept() -> None:
+    def headline(recipe: lt.Recipe, *more: nn.Module) -> str:
+        model = nn.Sequential(nn.Linear(8, 8), *more, nn.Linear(8, 8))
+        report = lt.convert(model, recipe)
+        assert report.headline in str(report)
+        return report.headline
+
+    kept = "nvfp4: 0 of 2 modules in its formats, 2 kept in bfloat16"
+    assert headline(lt.recipes.nvfp4()) == kept
+    three = "nvfp4: 1 of 4 modules in its formats, 2 kept in bfloat16, 1 left alone"
+    assert headline(lt.recipes.nvfp4(), nn.Linear(8, 8), nn.ReLU()) == three
+    assert headline(lt.recipes.bf16()) == "bf16: 2 of 2 modules in its formats"
+    left = "mxfp4: 1 of 2 modules in its formats, 1 left alone"
+    assert headline(lt.recipes.mxfp4(keep=["last:1"])) == left
+    other = lt.Recipe(lt.Layer.of(w="mxfp4"), patterns={"0": lt.Layer.of(w="mxfp6_e2m3")})
+    assert headline(other) == "custom: 2 of 2 modules in its formats"
+
+
 @pytest.mark.parametrize(
     ("keep", "kept"),
     [

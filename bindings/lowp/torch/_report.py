@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, fields
 
-from lowp.torch.recipe import Layer, Recipe
+from lowp.torch.recipe import QUANTIZED, Layer, Recipe
 
 __all__ = ["Report", "Row"]
+
+#: A module that has no other than these is not in formats of few bits: a recipe keeps it in one.
+_WIDE = ("bfloat16", "float16", "float32", "float64")
 
 
 @dataclass(frozen=True)
@@ -42,17 +46,30 @@ class Report:
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """Names of the modules left as they were."""
+        """Names of the modules left alone."""
         return tuple(row.name for row in self.rows if row.state != "converted")
 
+    @property
+    def headline(self) -> str:
+        """How many modules are in the recipe's formats, and how many are kept, in what."""
+        recipe = self.recipe
+        own = (recipe.layer, *recipe.types.values())
+        kept = Counter(
+            _wide(row.layer) if row.layer and row.layer not in own else ""
+            for row in self.rows
+            if row.state == "converted"
+        )
+        parts = [f"{kept.pop('', 0)} of {len(self.rows)} modules in its formats"]
+        parts += [f"{count} kept in {format}" for format, count in kept.items()]
+        parts += [f"{len(self.kept)} left alone"] if self.kept else []
+        return f"{recipe.name}: {', '.join(parts)}"
+
     def __str__(self) -> str:
-        """A table of all rows."""
+        """A table of all rows under the headline."""
         from rich.console import Console
         from rich.table import Table
 
-        table = Table(
-            title=f"{self.recipe.name}: {len(self.converted)} of {len(self.rows)} modules"
-        )
+        table = Table(title=self.headline)
         for head in ("module", "class", "kind", "state", "x / w", "why"):
             table.add_column(head, overflow="fold")
         for row in self.rows:
@@ -62,3 +79,10 @@ class Report:
         with console.capture() as captured:
             console.print(table, markup=False)
         return captured.get()
+
+
+def _wide(layer: Layer) -> str:
+    """The format of 16 bits or more that is all a layer has; "" where it does something else."""
+    plain = (getattr(layer, f.name) == f.default for f in fields(layer) if f.name not in QUANTIZED)
+    formats = {q.format for role in QUANTIZED if (q := getattr(layer, role)) is not None}
+    return " and ".join(sorted(formats)) if all(plain) and formats <= {*_WIDE} else ""
