@@ -15,7 +15,9 @@ for package in ("pandas", "scipy", "simpleeval", "threadpoolctl", "tomli_w"):
 
 import study_tasks  # noqa: E402
 from lowp import study  # noqa: E402
-from lowp.study import Range, Study, StudyError, expand  # noqa: E402
+from lowp.study import Range, Study, StudyError, expand, tasks  # noqa: E402
+from lowp.study.tasks.error import error  # noqa: E402
+from lowp.study.tasks.refinement import refinement  # noqa: E402
 
 TASKS = Path(__file__).parent
 
@@ -257,7 +259,8 @@ def test_a_file_is_the_study_that_python_makes(tmp_path: Path) -> None:
     [
         (("name =", "nmae ="), 1, "nmae", "did you mean 'name'"),
         (('task = "error"', "task = 3"), 2, "task", "expected a text; got 3"),
-        (('"relative_mse"', '"relative_mes"'), None, "", ""),
+        (('"relative_mse"', '"relative_mes"'), 3, "objective", "did you mean 'relative_mse'"),
+        (("constr", "metrics = ['sqnr']\nconstr"), 4, "metrics", "did you mean 'sqnr_db'"),
         (("bits <=", "bitss <="), 4, "constraints", "did you mean 'bits'"),
         (("count = 1024", "cuont = 1024"), 7, "settings.cuont", "did you mean 'count'"),
         (("count = 1024", 'count = "1024"'), 7, "settings.count", "expected an integer"),
@@ -277,14 +280,25 @@ def test_a_malformed_file_is_refused_with_line_key_and_nearest_name(
     path = tmp_path / "s.toml"
     assert change[0] in FILE
     path.write_text(FILE.replace(*change))
-    if change[1] == '"relative_mes"':  # known when the first result is there
-        with pytest.raises(StudyError, match=r"objective.*'relative_mes'.*did you mean"):
-            study.load(path).run(tmp_path / "o")
-        return
     with pytest.raises(ValueError, match=problem) as caught:
         study.load(path)
     start = f"{path}, line {line}: {key}" if line else f"{path}: "
     assert str(caught.value).startswith(start), caught.value
+
+
+def test_the_objective_of_an_own_task_is_compared_with_its_first_result(tmp_path: Path) -> None:
+    s = Study(study_tasks.square, {"x": [0.5]}, objective="negativ")
+    assert s.check() == 1
+    with pytest.raises(StudyError, match=r"objective.*'negativ'.*did you mean 'negative'"):
+        s.run(tmp_path / "o")
+
+
+def test_the_metrics_that_are_known_before_a_run_are_those_of_its_results() -> None:
+    assert set(error(format="mxfp4", count=1024).metrics) == {*tasks.metrics_of("error")}
+    found = refinement(format="float16", matrix="randsvd(8, 1e2)").metrics
+    assert {*found} == {*tasks.metrics_of("refinement")}
+    overflow = refinement(format="float4_e2m1fn", matrix="randsvd(8, 1e2)").metrics
+    assert {*overflow} <= {*found}
 
 
 def test_lines_are_found_in_tables_arrays_of_tables_and_inline_tables(tmp_path: Path) -> None:
@@ -557,8 +571,6 @@ def test_options_that_a_run_does_not_have_are_refused(
 
 
 def test_the_task_error_gives_what_lowp_error_gives(tmp_path: Path) -> None:
-    from lowp.study.tasks.error import error
-
     x = lowp.quality.samples_of("laplace", 4096, seed=5).astype(np.float32).reshape(-1, 1024)
     found = error(format="nvfp4", data="laplace", count=4096, seed=5, histogram=True)
     wanted = lowp.error(x, "nvfp4")

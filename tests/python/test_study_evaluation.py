@@ -16,7 +16,7 @@ pytest.importorskip("scipy", reason="SciPy is not installed")
 
 import lowp.torch as lt  # noqa: E402
 from lowp.study.parameters import parameters_of  # noqa: E402
-from lowp.study.tasks import _quantized, _sentences  # noqa: E402
+from lowp.study.tasks import _quantized, _sentences, metrics_of  # noqa: E402
 from lowp.study.tasks.evaluation import evaluation  # noqa: E402
 from torch import nn  # noqa: E402
 
@@ -277,6 +277,7 @@ def test_float32_agrees_with_itself_and_finds_paraphrases(few: str) -> None:
     found = evaluation(texts=few).metrics
     assert (found["distance"], found["pearson"], found["rms"]) == (0, 1, 0)
     assert (found["retrieval"], found["bits"]) == (1, 32)
+    assert {*found} == {*metrics_of("evaluation")}
 
 
 def test_fewer_bits_agree_less(few: str) -> None:

@@ -15,7 +15,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed")
 
 import lowp.torch as lt  # noqa: E402
 from lowp.study.parameters import Result, parameters_of  # noqa: E402
-from lowp.study.tasks import _models, _plan  # noqa: E402
+from lowp.study.tasks import _models, _plan, metrics_of  # noqa: E402
 from lowp.study.tasks.training import training  # noqa: E402
 from lowp.torch import recipes  # noqa: E402
 
@@ -160,6 +160,8 @@ def test_every_model_runs_in_float32_and_in_four_bits(model: str) -> None:
         assert len(found.series["loss"]) == found.metrics["steps"] == 6
     assert ("accuracy" in plain.metrics) == model.startswith("digits")
     assert plain.series["loss"][0] != four.series["loss"][0]
+    of_digits = set() if model.startswith("digits") else {"accuracy"}
+    assert {*plain.metrics} == {*metrics_of("training")} - of_digits
     assert plain.metrics["bits"] == 32
     assert 4 < four.metrics["bits"] < 16  # the first layer and the last are in bfloat16
 

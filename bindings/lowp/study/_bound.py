@@ -45,6 +45,7 @@ class Bound:
         with tasks.inside(study.folder):
             self.fixed = self._fixed()
         self._check_axes()
+        self._check_metrics()
         self.operands = self._operands()
         self.constraints = [self._constraint(text) for text in study.constraints]
 
@@ -94,6 +95,14 @@ class Bound:
                 raise StudyError(["scenarios"], not_one_of(study.axis_names, name))
             if name in study.replicates:
                 raise StudyError(["scenarios"], f"{name!r} is in replicates, too")
+
+    def _check_metrics(self) -> None:
+        """Refuse names that the task does not measure; of own tasks its first result tells."""
+        known = tasks.metrics_of(self.study.task)
+        asked = [("objective", self.study.objective)] if self.study.objective else []
+        for key, name in (*(("metrics", name) for name in self.study.metrics), *asked):
+            if known and name not in known:
+                raise StudyError([key], not_one_of(known, name))
 
     def _operands(self) -> tuple[str, ...]:
         """The parameters whose formats count."""

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import CodeType, FunctionType, ModuleType
 from typing import Any, TypeAlias
 
-__all__ = ["NAMES", "Task", "digest", "name_of", "portable", "resolve"]
+__all__ = ["NAMES", "Task", "digest", "metrics_of", "name_of", "portable", "resolve"]
 
 Task: TypeAlias = Callable[..., Any]
 
@@ -124,6 +124,14 @@ def _of_files(path: Path, contents: tuple[tuple[Path, bytes], ...]) -> ModuleTyp
 def name_of(task: str | Task) -> str:
     """What `resolve` takes, for a function: "module:function"."""
     return task if isinstance(task, str) else f"{task.__module__}:{task.__qualname__}"
+
+
+def metrics_of(task: str | Task) -> tuple[str, ...]:
+    """The metrics that a task of the library may give; none of own ones, whose results tell."""
+    if not isinstance(task, str) or ":" in task:
+        return ()
+    found: tuple[str, ...] = import_module(f"lowp.study.tasks.{task}").METRICS
+    return found
 
 
 def portable(task: str | Task, folder: str) -> str | bytes:

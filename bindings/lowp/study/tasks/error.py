@@ -15,7 +15,7 @@ from lowp.measures import Sums, carried, measure, measure_blocks
 from lowp.readers import find_model, open_tensors
 from lowp.study.parameters import FormatName, Kind, Result, RoundingName, is_file, print_of_file
 
-__all__ = ["error"]
+__all__ = ["METRICS", "error"]
 
 Floats = NDArray[np.floating[Any]]
 
@@ -32,6 +32,8 @@ _METRICS = (
     "subnormal",
     "code_entropy",
 )
+#: All that `error` gives.
+METRICS = (*_METRICS, "capacity")
 
 
 def _source(data: str) -> None:

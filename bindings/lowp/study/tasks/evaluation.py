@@ -8,7 +8,13 @@ from typing import Annotated, Literal
 from lowp.study.parameters import FormatOrNone, Kind, Result, print_of_file
 from lowp.study.tasks._model_files import print_of_model, weights_of
 
-__all__ = ["ModelFile", "TextFile", "evaluation"]
+__all__ = ["METRICS", "ModelFile", "TextFile", "evaluation"]
+
+#: All that `evaluation` gives; retrieval where texts have paraphrases.
+METRICS = (
+    *("distance", "cosine", "pearson", "spearman", "rms"),
+    *("nearest", "neighbours", "retrieval", "bits"),
+)
 
 
 def _text_file(name: str) -> None:

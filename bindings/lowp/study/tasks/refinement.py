@@ -14,7 +14,13 @@ import lowp
 from lowp import linalg, matrices
 from lowp.study.parameters import FormatName, Kind, Result, is_file, print_of_file
 
-__all__ = ["refinement"]
+__all__ = ["METRICS", "refinement"]
+
+#: All that `refinement` gives.
+METRICS = (
+    *("backward_error", "forward_error", "steps", "inner_steps"),
+    *("converged", "factors", "kappa", "kappa_u"),
+)
 
 Array = NDArray[np.floating[Any]]
 

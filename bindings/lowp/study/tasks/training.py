@@ -15,7 +15,13 @@ from lowp.study.parameters import (
     RoundingName,
 )
 
-__all__ = ["training"]
+__all__ = ["METRICS", "training"]
+
+#: All that `training` gives; accuracy of digits alone.
+METRICS = (
+    *("loss", "train_loss", "accuracy", "diverged", "steps"),
+    *("parameters", "body_parameters", "samples", "bits"),
+)
 
 
 def training(
