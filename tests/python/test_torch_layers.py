@@ -145,3 +145,32 @@ def test_casts_keep_a_tensor_for_the_backward_pass_only_to_clip() -> None:
     assert kept_by(converted(nn.LayerNorm(64), lt.Layer(), types={"norm": rounded})) == kept_by(
         nn.LayerNorm(64)
     )
+
+
+# ---- accumulators for block-scaled factors -------------------------------------------------------
+
+
+def test_mxfp4_operands_go_through_b200_mxf4_with_the_bits_of_scales_apart() -> None:
+    layer = lt.Layer.of("mxfp4", "mxfp4", "mxfp4", accumulator="b200_mxf4")
+    linear = converted(nn.Linear(128, 24, bias=False), layer)
+    x = normal(16, 128).requires_grad_()
+    y = linear(x)
+    y.backward(dy := normal(16, 24, seed=1))
+    blocks = {"accumulator": "b200_mxf4", "a_format": "mxfp4", "b_format": "mxfp4"}
+    w = linear.weight.detach().numpy()
+    assert np.array_equal(y.detach().numpy(), lowp.matmul(x.detach().numpy(), w.T, **blocks))
+    assert np.array_equal(x.grad.numpy(), lowp.matmul(dy.numpy(), w, **blocks))
+
+
+@pytest.mark.parametrize("unit", ["b200_mxf4", "b200_nvfp4"])
+@pytest.mark.parametrize(
+    "format", ["nvfp4", "nvfp4_16x16", "int4_128", lt.Quantizer("e4m3", scaling=lt.Delayed(2))]
+)
+def test_scales_that_a_units_groups_cannot_hold_are_refused_by_the_layer(
+    unit: str, format: Any
+) -> None:
+    message = rf"forward_accumulator {unit}.*no powers of two: give it mxfp4, or .*lowp\.matmul"
+    with pytest.raises(ValueError, match=message):
+        lt.Layer.of("mxfp4", format, "mxfp4", accumulator=unit)
+    lt.Layer(x=format, wgrad_dy="mxfp4", wgrad_accumulator=unit)  # type: ignore[arg-type]
+    lt.Layer.of("float4_e2m1fn/32/float32/floor", "float4_e2m1fn", accumulator=unit)

@@ -253,9 +253,10 @@ def matmul(
     """a b (+ c) with every addition as the accumulator makes it, the bits of lowp.matmul of values.
 
     a: (..., M, K), b: (..., K, N), or vectors, as in torch.matmul. a_format, b_format: the grids
-    that a (along K) and b are put on first; out_format: that of the result. Units that take the
-    scales of blocks apart (b200_mxf4, b200_nvfp4) refuse: use lowp.matmul. The derivative is that
-    of the exact product: roundings pass straight through.
+    that a (along K) and b are put on first; out_format: that of the result. Units that sum
+    groups exactly (b200_mxf4, b200_nvfp4) take values of few bits, scales included, as those of
+    MXFP4 are: for NVFP4 use lowp.matmul, which keeps scales apart. The derivative is that of the
+    exact product: roundings pass straight through.
     """
     at = -1 if b.ndim == 1 else -2
     if a_format is not None:

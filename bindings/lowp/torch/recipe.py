@@ -147,6 +147,16 @@ OPERANDS = {
 PRODUCTS = tuple(OPERANDS)
 
 
+def _has_wide_scales(q: Quantizer) -> bool:
+    """Whether values are multiplied by scales that are found and need be no powers of two."""
+    found = found_format(q.format)
+    if not isinstance(found, lowp.BlockFormat):
+        return q.scaling is not None
+    fields = found.fields
+    is_wide = fields["power_of_two"] == "none" and fields["statistic"] != "none"
+    return fields["outer"] != "none" or (is_wide and found.scale.mantissa_bits > 0)
+
+
 @dataclass(frozen=True)
 class Layer:
     """Formats of every role of a layer y = x w^T + bias; None leaves a role as it is.
@@ -202,12 +212,27 @@ class Layer:
         given = getattr(self, name)
         if given is not None:
             object.__setattr__(self, name, lowp.accumulator(given).name)
+            self._check_scales(product, given)
         transform = getattr(self, f"{product}_transform")
         if transform is not None and not isinstance(transform, Transform):
             raise TypeError(
                 f"Layer: {product}_transform must be Hadamard, Smooth, KSort or None; "
                 f"got {transform!r}"
             )
+
+    def _check_scales(self, product: str, accumulator: Any) -> None:
+        """Refuse scales that only a unit which gets them apart from the values can multiply by."""
+        if lowp.accumulator(accumulator).group == 1:
+            return
+        for role in [r for r in QUANTIZED if r.startswith(f"{product}_")] or ["x", "w"]:
+            q = getattr(self, role)
+            if q is not None and _has_wide_scales(q):
+                raise ValueError(
+                    f"Layer: {product}_accumulator {accumulator} sums groups of products exactly, "
+                    f"for which a layer's values, scales included, must have few bits; {role} in "
+                    f"{q} has scales that are no powers of two: give it mxfp4, or multiply by "
+                    "lowp.matmul, whose a_format and b_format keep scales apart"
+                )
 
     @classmethod
     def of(
