@@ -21,6 +21,7 @@ pytest.importorskip("tomli_w")
 import browser
 import pandas as pd
 from lowp import study
+from lowp.study import _figures, _figures_front
 from lowp.study._compare import compare
 from lowp.study._effects import decompose, effects
 from lowp.study._figures_effects import settings_of_layers
@@ -182,6 +183,27 @@ def test_what_is_not_finite_is_shown_and_counted(tmp_path: Path) -> None:
     assert "2 without a finite loss" in text
     assert text.count(' lost"') == 2
     assert "Left out, as the objective is not finite: 2 configurations." in text
+
+
+@pytest.mark.parametrize(
+    ("losses", "low"), [((0.01, 0.5, 0.9), 0), ((0, 0.5, 0.9), 0), ((-0.1, 0.5, 0.9), None)]
+)
+def test_a_front_does_not_go_below_zero_where_nothing_is(
+    losses: tuple[float, ...], low: float | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limits: list[tuple[float, float]] = []
+
+    def caught(figure: Any, *rest: Any) -> Any:
+        limits.append((figure.axes[0].get_xlim()[0], figure.axes[0].get_ylim()[0]))
+        return _figures.picture(figure, *rest)
+
+    monkeypatch.setattr(_figures_front, "picture", caught)
+    rows = [{"format": f, "bits": b, "loss": x} for f, b, x in
+            zip("abc", (32.0, 8.0, 4.0), losses, strict=True)]  # fmt: skip
+    page(Rehearsal(tmp_path, rows, ["format"]))
+    ((left, bottom),) = limits
+    assert left == 0
+    assert bottom == low if low is not None else bottom < min(losses)
 
 
 def test_five_thousand_rows_make_a_page_of_little_size(tmp_path: Path) -> None:

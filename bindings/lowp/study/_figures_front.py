@@ -84,7 +84,8 @@ def front(
     _points(axis, summary, costs, shown, colour_by)
     x, y = costs[places], summary.values[places]
     axis.plot(x, y, color=INK, lw=1.2, drawstyle="steps-post", zorder=3)
-    axis.plot(x, y, "o", ms=6.5, mfc="none", mec=INK, mew=1.3, zorder=4, label="Pareto front")
+    axis.plot(x, y, "o", ms=6.5, mfc="none", mec=INK, mew=1.3, zorder=4, label="Pareto front",
+              clip_on=False)  # fmt: skip
     lost = known & ~summary.finite
     if lost.any():
         # On the upper edge: they have a cost and no place on the scale.
@@ -92,7 +93,8 @@ def front(
                   transform=axis.get_xaxis_transform(), clip_on=False,
                   label=f"not finite: {int(lost.sum())}")  # fmt: skip
     figure.legend(loc="outside upper left", ncols=4, handletextpad=0.3, columnspacing=1.2)
-    _room(axis, summary.goal)
+    lowest = summary.values[shown].min(initial=np.inf)
+    _room(axis, summary.goal, (float(costs[known].min()), float(lowest)))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     _names(axis, summary, places, costs)
@@ -106,7 +108,10 @@ def _points(
     colour_by: str | None,
 ) -> None:  # fmt: skip
     raster = int(shown.sum()) > RASTER_LIMIT
-    style_of: dict[str, Any] = {"ls": "", "marker": "o", "ms": 4 if raster else 5, "mew": 0}
+    # those at zero lie on the edge
+    style_of: dict[str, Any] = {
+        "ls": "", "marker": "o", "ms": 4 if raster else 5, "mew": 0, "clip_on": False,
+    }  # fmt: skip
     coded = codes_of(summary, colour_by) if colour_by else None
     if coded is None or len(coded[0]) > _MOST_COLOURS:
         axis.plot(costs[shown], summary.values[shown], color=style.NORMAL, alpha=0.45,
@@ -120,8 +125,10 @@ def _points(
                   rasterized=raster, label=text, **style_of)  # fmt: skip
 
 
-def _room(axis: Axes, goal: str) -> None:
-    """Space at the left and on the better side, where the names stand and no point lies."""
+def _room(axis: Axes, goal: str, least: tuple[float, float]) -> None:
+    """Space at the left and on the better side, where the names stand and no point lies; none below
+    zero where nothing is. least: the smallest cost and objective.
+    """
     axis.margins(x=0.05, y=0.06)
     low, high = axis.transData.transform(
         np.array(
@@ -134,6 +141,10 @@ def _room(axis: Axes, goal: str) -> None:
     room = np.array([[-0.2 * width, better * height], [0.0, above * height]])
     corners = np.array([low, high]) + room
     (left, bottom), (right, top) = axis.transData.inverted().transform(corners)
+    limits = zip((left, bottom), least, (axis.get_xscale(), axis.get_yscale()), strict=True)
+    left, bottom = (
+        max(limit, 0.0) if low >= 0 and scale == "linear" else limit for limit, low, scale in limits
+    )
     axis.set_xlim(left, right)
     axis.set_ylim(bottom, top)
 
