@@ -6,6 +6,7 @@ import importlib.util
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -128,10 +129,22 @@ def values_command(
     )
 
 
+def _check_options(context: typer.Context, values: Sequence[str]) -> None:
+    """Refuse what is meant for an option; ValueError with the nearest one."""
+    known = [name for parameter in context.command.params for name in parameter.opts]
+    for text in values:
+        name = text.partition("=")[0]
+        near = get_close_matches(name, known, 1) if name.startswith("-") else []
+        if near or name.startswith("--"):
+            hint = f"did you mean {near[0]}?" if near else "--help lists them"
+            raise ValueError(f"there is no option {name}; {hint}")
+
+
 # Unknown options pass as values, so that -0.3 is a number; parse_number refuses what is none.
 @app.command("convert", context_settings={"ignore_unknown_options": True})
 @guarded
 def convert_command(
+    context: typer.Context,
     values: Annotated[
         list[str],
         typer.Argument(metavar="VALUE...", help="Numbers as 0.3, -1e-5, 0x1.8p-3, inf, nan."),
@@ -146,6 +159,7 @@ def convert_command(
     """Convert float64 numbers to formats: code, value and error. Block formats take the numbers as
     one row, and so they share scales.
     """
+    _check_options(context, values)
     numbers = [_cli_formats.parse_number(text) for text in values]
     one_of("saturation", saturation, lowp.SATURATIONS)
     how: dict[str, Any] = {"rounding": _rounding(rounding), "seed": seed}

@@ -236,7 +236,10 @@ def test_convert_draws_bits_in_fields() -> None:
     ("text", "problem"),
     [
         ("abc", "is not a number"),
-        ("--roundnig", "is not a number"),
+        ("--roundnig", "there is no option --roundnig; did you mean --rounding?"),
+        ("-to", "there is no option -to; did you mean --to?"),
+        ("--qqq=3", "there is no option --qqq; --help lists them"),
+        ("-x", "is not a number"),
         ("1e999", "beyond float64's largest"),
         ("0x1p5000", "beyond float64's largest"),
         ("1e-999", "below float64's smallest"),
@@ -245,6 +248,16 @@ def test_convert_draws_bits_in_fields() -> None:
 )
 def test_convert_refuses_what_is_no_float64(text: str, problem: str) -> None:
     assert problem in fails("convert", text, "--to", "bfloat16")
+
+
+def test_a_misspelt_option_is_told_wherever_it_stands() -> None:
+    wrong = ("--satuation", "finite")
+    for arguments in ((*wrong, "0.3", "--to", "e4m3fn"), ("0.3", "--to", "e4m3fn", *wrong)):
+        assert "did you mean --saturation?" in fails("convert", *arguments)
+    assert "did you mean --to?" in fails("convert", "0.3", "--tp=e4m3fn", "--to", "e5m2")
+    numbers = ("-inf", "-.5", "-1e-5", "-0x1p-3")
+    rows = run_json("convert", *numbers, "--to", "float64")
+    assert [row["value"] for row in rows] == ["-inf", -0.5, -1e-5, -0.125]
 
 
 @pytest.mark.parametrize("text", ["0", "-0", "0x0p0", "0e5", "0.000", "5e-324", "1.7e308"])
