@@ -97,7 +97,9 @@ def check_command(file: StudyFile, as_json: Json = False) -> None:
         "axes": {name: _count(found, name) for name in found.axis_names},
         "search": found.search.method,
     }
-    sizes = ", ".join(f"{name} {size}" for name, size in data["axes"].items())
+    sizes = ", ".join(f"{name} {_size(found, name)}" for name in found.axis_names)
+    if len(found.axes) > 1:
+        sizes = f"{len(found.axes)} tables of axes: {sizes}"
     plural = "" if data["configurations"] == 1 else "s"
     what = f"configuration{plural} of {data['task']} ({sizes})"
     text = f"{data['name']}: {data['configurations']} {what}"
@@ -141,7 +143,7 @@ def show_command(
     folder: Folder,
     best: Annotated[
         int,
-        typer.Option(min=0, help="Rows of the table, shared among scenarios, one each at least."),
+        typer.Option(min=1, help="Rows of the table, shared among scenarios, one each at least."),
     ] = 20,
     as_json: Json = False,
 ) -> None:
@@ -303,7 +305,7 @@ def _results(store: Any, count: int) -> RenderableType:
 
     shown: list[RenderableType] = []
     found = summary(store)
-    if len(found.configurations) and count:
+    if len(found.configurations):
         shown += _best(found, count)
     bad = [row for row in store.rows() if row["status"] == "failed"]
     for row in bad[:5]:
@@ -381,3 +383,12 @@ def _count(found: Any, name: str) -> Any:
     sizes = [table[name] for table in found.axes if name in table]
     values = [len(v) if hasattr(v, "__len__") else v.count for v in sizes]
     return values[0] if len(values) == 1 else values
+
+
+def _size(found: Any, name: str) -> Any:
+    """How many values an axis has, those of all tables together; "any" of a range without count."""
+    parts = [table[name] for table in found.axes if name in table]
+    if not all(hasattr(v, "__len__") or v.count for v in parts):
+        return "any"
+    lists = [v if hasattr(v, "__len__") else v.values() for v in parts]
+    return len({x for values in lists for x in values})

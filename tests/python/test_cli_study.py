@@ -80,6 +80,38 @@ def test_check_counts_and_runs_nothing(folder: Path) -> None:
     assert [p.name for p in folder.iterdir() if p.is_dir()] == []
 
 
+def test_check_counts_an_axis_over_all_tables_together(folder: Path) -> None:
+    tables = [f'[[axes]]\nformat = ["{f}"]\nmagnitude = {m}\n' for f, m in
+              (("e4m3", "[1, 2]"), ("e5m2", "[1]"), ("e4m3", "[3, 4]"))]  # fmt: skip
+    (folder / "tables.toml").write_text('task = "error"\n' + "".join(tables))
+    code, out, _ = run("check", "tables.toml")
+    of = "5 configurations of error (3 tables of axes: format 2, magnitude 4)"
+    assert (code, out) == (0, f"tables: {of}\n")
+    assert json.loads(run("check", "tables.toml", "--json")[1])["axes"]["format"] == [1, 1, 1]
+    ranges = "low = 1.0\nhigh = 2.0\n"
+    search = '[search]\nmethod = "random"\ncount = 3\n'
+    head = 'task = "error"\n[axes]\nformat = ["e4m3"]\n'
+    (folder / "any.toml").write_text(f"{head}[axes.magnitude]\n{ranges}{search}")
+    assert "magnitude any" in run("check", "any.toml")[1]
+
+
+def test_a_study_without_a_name_has_that_of_its_file(folder: Path) -> None:
+    (folder / "nameless.toml").write_text(ERRORS.partition("\n")[2])
+    assert run("run", "nameless.toml", "--workers", "1", "--out", "o")[0] == 0
+    assert study.open("o").study.name == "nameless"
+    assert run("report", "o")[0] == 0
+    assert "<title>nameless" in (folder / "o" / "report.html").read_text()
+    assert run("resume", "o")[0] == 0
+    assert study.open("o").study.name == "nameless"
+
+
+def test_show_refuses_a_table_of_no_rows(folder: Path) -> None:
+    run("run", "errors.toml", "--workers", "1")
+    code, _, error = run("show", "errors.study", "--best", "0")
+    assert code == 2
+    assert "--best" in error
+
+
 def test_tasks_lists_tasks_and_their_parameters(folder: Path) -> None:
     out = run("tasks")[1]
     assert all(name in out for name in study.tasks.NAMES)

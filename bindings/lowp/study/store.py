@@ -89,7 +89,9 @@ class Store:
     def study(self) -> Study:
         """The study, as it was run last."""
         text = self._file.read_text(encoding="utf-8")
-        return from_dict(tomllib.loads(text), self.note("folder"), text)
+        data = tomllib.loads(text)
+        data.setdefault("name", self.note("name") or self._folder.stem)
+        return from_dict(data, self.note("folder"), text)
 
     @cached_property
     def _rows(self) -> sqlite3.Connection:
@@ -137,6 +139,7 @@ class Store:
             for left in self._folder.glob("series/*.part"):
                 left.unlink(missing_ok=True)
             self.set_note("folder", self.study.folder)
+            self.set_note("name", self.study.name)  # of the file, where that gives none
             self.set_note("versions", json.dumps(_versions()))
             if "resume" not in sys.argv[1:3] or not self.command:
                 self.set_note("command", _command())
