@@ -100,6 +100,10 @@ def error(
     the blocks of a block format of that shape, None those of the block format itself, and `Errors`
     have the shape of its scales.
 
+    Without a saturation a scalar format overflows as `lowp.quantize` does, to infinity or NaN: one
+    value beyond its largest makes sqnr_db -infinity and gain NaN, and `clipped` says how many
+    there are. saturation="finite" is what quantizers of models do, and the default of `lowp error`.
+
     See `Error` for NaN, infinity, overflow and empty input. TypeError: x holds no floats, or is an
     iterator where an array is needed. ValueError: shapes differ, unknown format, rounding,
     saturation or `per`, a block where none is used or none where one is needed.
