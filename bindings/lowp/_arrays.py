@@ -178,9 +178,17 @@ def _result(y: Array, x: Any, out: Any) -> Any:
     return y.item() if isinstance(x, float) else y
 
 
+def integer(value: Any, what: str) -> int:
+    """The value as an int. TypeError names what is none."""
+    try:
+        return index(value)
+    except TypeError:
+        raise TypeError(f"{what} must be an integer; got {value!r:.60}") from None
+
+
 def word(value: Any, what: str) -> int:
     """An integer of 64 bits: a seed or a stream."""
-    number = index(value)
+    number = integer(value, what)
     if not 0 <= number < 2**64:
         raise ValueError(f"{what} must be between 0 and 2**64 - 1; got {number}")
     return number
@@ -316,9 +324,9 @@ def pack(codes: Any, bits: int) -> NDArray[np.uint8]:
     PyTorch's for FP4.
     """
     if _device().is_device(codes):
-        packed: NDArray[np.uint8] = _device().pack(codes, index(bits))
+        packed: NDArray[np.uint8] = _device().pack(codes, integer(bits, "bits"))
         return packed
-    return _core._pack(_plain_codes(codes, "codes"), index(bits))
+    return _core._pack(_plain_codes(codes, "codes"), integer(bits, "bits"))
 
 
 def unpack(buffer: Any, bits: int, count: int) -> NDArray[np.uint8]:
@@ -329,10 +337,11 @@ def unpack(buffer: Any, bits: int, count: int) -> NDArray[np.uint8]:
     """
     if isinstance(buffer, (bytes, bytearray, memoryview)):
         buffer = np.frombuffer(buffer, dtype=np.uint8)
+    sizes = integer(bits, "bits"), integer(count, "count")
     if _device().is_device(buffer):
-        codes: NDArray[np.uint8] = _device().unpack(buffer, index(bits), index(count))
+        codes: NDArray[np.uint8] = _device().unpack(buffer, *sizes)
         return codes
-    return _core._unpack(_plain_codes(buffer, "buffer"), index(bits), index(count))
+    return _core._unpack(_plain_codes(buffer, "buffer"), *sizes)
 
 
 def _whole(bits: int) -> int:

@@ -219,7 +219,7 @@ class BlockTensor:
             self.format,
             self.axis,
             self.packed,
-            _core.get_threads() if threads is None else index(threads),
+            _core.get_threads() if threads is None else _arrays.integer(threads, "threads"),
         )
         if half is None:
             _core._block_decode(*parts)

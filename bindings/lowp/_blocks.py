@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -94,7 +93,7 @@ def _options(x: Array, random: Any, **rest: Any) -> dict[str, Any]:
         "stream": _arrays.word(rest["stream"], "stream"),
         "generator": rest["generator"],
         "random": _arrays._plain_random(random, x.shape),
-        "threads": _core.get_threads() if threads is None else index(threads),
+        "threads": _core.get_threads() if threads is None else _arrays.integer(threads, "threads"),
     }
 
 
@@ -191,7 +190,7 @@ def _nan_code(nan: Any, block: _core.BlockFormat) -> int | None:
         if not isinstance(block.element, _core.Format):
             raise TypeError("nan must be a code (an int) where elements are a codebook")
         return int(_core.encode(nan, block.element, saturation="finite"))
-    code = index(nan)
+    code = _arrays.integer(nan, "nan")
     if not 0 <= code < 1 << block.element_bits:
         raise ValueError(f"nan must be a code of {block.element_bits} bits; got {code}")
     return code

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -43,11 +42,12 @@ def hadamard(
         return _device_hadamard.hadamard(x, size, axis=axis, out=out, **options)
     array = _arrays.as_array(x)
     at = check_axis(axis, array.ndim)
-    if index(size) < 0:
+    length_of_runs = _arrays.integer(size, "size")
+    if length_of_runs < 0:
         raise ValueError(f"size must be a power of two from 2 to 256; got {size}")
     if seed is not None and signs is not None:
         raise ValueError("give signs or a seed for them, not both")
-    if array.ndim == 0 or array.shape[at] % max(index(size), 1):
+    if array.ndim == 0 or array.shape[at] % max(length_of_runs, 1):
         length = array.shape[at] if array.ndim else 1
         raise ValueError(f"axis {axis} must be a multiple of size {size}; got {length}: pad it")
     if out is not None:
@@ -59,13 +59,13 @@ def hadamard(
     _core._hadamard(
         plain,
         y,
-        index(size),
+        length_of_runs,
         given,
         None if seed is None else _arrays.word(seed, "seed"),
         _arrays.word(stream, "stream"),
         bool(inverse),
         columns,
-        _core.get_threads() if threads is None else index(threads),
+        _core.get_threads() if threads is None else _arrays.integer(threads, "threads"),
     )
     return _arrays._result(_arrays._from_carrier(y, array.dtype), x, out)
 
@@ -100,7 +100,8 @@ def swizzle_scales(scales: Any) -> NDArray[np.uint8]:
 def unswizzle_scales(buffer: Any, rows: int, columns: int) -> NDArray[np.uint8]:
     """The (rows, columns) of scale bytes that swizzle_scales laid out."""
     data = np.asarray(buffer)
-    high, wide = -(-index(rows) // 128), -(-index(columns) // 4)
+    high = -(-_arrays.integer(rows, "rows") // 128)
+    wide = -(-_arrays.integer(columns, "columns") // 4)
     if data.dtype != np.uint8 or data.size != high * wide * 512:
         raise ValueError(
             f"{rows} by {columns} scales take {high * wide * 512} bytes; got {data.size} of "

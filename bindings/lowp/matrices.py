@@ -9,11 +9,12 @@ kappa is the condition number; indices i and j start at 1 in the formulas.
 from __future__ import annotations
 
 import math
-from operator import index
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from lowp import _arrays
 
 from ._matrix_files import read
 
@@ -168,7 +169,7 @@ def randsvd(n: int, kappa: float, mode: str = "geometric", seed: int = 0) -> Mat
     if mode not in _SPECTRA:
         raise ValueError(f"randsvd: mode must be one of {', '.join(_SPECTRA)}; got {mode!r}")
     steps = np.linspace(0, 1, _size(n))
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(_arrays.integer(seed, "randsvd: seed"))
     left, right = _orthogonal(rng, n), _orthogonal(rng, n)
     return np.asarray((left * _SPECTRA[mode](steps, float(kappa))) @ right)
 
@@ -212,9 +213,10 @@ def make(name: str, *arguments: float, **options: Any) -> Matrix:
 
 
 def _size(n: int) -> int:
-    if index(n) < 0:
+    size = _arrays.integer(n, "the size of a matrix")
+    if size < 0:
         raise ValueError(f"the size of a matrix must not be negative; got {n}")
-    return index(n)
+    return size
 
 
 def _indices(n: int) -> NDArray[np.float64]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 import lowp
@@ -716,3 +717,26 @@ def test_unpack_refuses_a_negative_count() -> None:
 def test_pack_takes_uint8_only(codes: Any) -> None:
     with pytest.raises(TypeError, match="codes must be"):
         lowp.pack(codes, 4)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("seed", lambda x: lowp.quantize(x, "e4m3", rounding="stochastic_a", seed=1.5)),
+        ("seed", lambda x: lowp.quantize(x, "nvfp4", rounding="stochastic_a", seed=1.5)),
+        ("stream", lambda x: lowp.encode(x, "nvfp4", stream=1.5)),
+        ("threads", lambda x: lowp.quantize(x, "nvfp4", threads=1.5)),
+        ("threads", lambda x: lowp.encode(x, "nvfp4").decode(threads=1.5)),
+        ("seed", lambda x: lowp.hadamard(x, 16, seed=1.5)),
+        ("size", lambda x: lowp.hadamard(x, 1.5)),
+        ("bits", lambda _: lowp.pack(np.zeros(4, np.uint8), 1.5)),
+        ("count", lambda _: lowp.unpack(np.zeros(4, np.uint8), 4, 1.5)),
+        ("randsvd: seed", lambda _: lowp.matrices.randsvd(4, 10.0, seed=1.5)),
+        ("the size of a matrix", lambda _: lowp.matrices.randsvd(4.5, 10.0)),
+    ],
+)
+def test_a_float_for_an_integer_is_refused_by_the_arguments_name(
+    name: str, call: Callable[[np.ndarray[Any, Any]], Any]
+) -> None:
+    with pytest.raises(TypeError, match=rf"^{name} must be an integer; got"):
+        call(np.ones(16, np.float32))
