@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -144,6 +146,36 @@ def test_studies_load(path: Path) -> None:
 def test_verdicts_of_the_studies_are_those_of_their_rows() -> None:
     needs_studies()
     run(sys.executable, STUDIES / "verdicts.py", "--check")
+
+
+@pytest.mark.parametrize("name", ["fp4_design_space", "fp8_bits", "gpu_training"])
+def test_bits_of_the_studies_rows_are_those_of_their_converted_models(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needs_studies()
+    pytest.importorskip("torch", reason="PyTorch is not installed: pip install 'lowp[torch]'")
+    pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+    import lowp.torch as lt
+    from lowp import study
+    from lowp.study.tasks import _gpu, _loop
+    from lowp.study.tasks.training import training
+
+    def converted(problem: Any, recipe: Any, *_: Any) -> Any:
+        lt.convert(problem.model, recipe)
+        return [0.0], {"loss": 0.0, "diverged": 0.0}
+
+    monkeypatch.setattr(_loop, "run", converted)
+    monkeypatch.setattr(_gpu, "run", converted)
+    asked = {c.number: c for c in study.load(STUDIES / f"{name}.toml").grid()}
+    with (STUDIES / f"{name}.csv").open() as file:
+        rows = [row for row in csv.DictReader(file) if row["seed"] == "0"]
+    counted: dict[str, float] = {}
+    for row in rows:
+        arguments = {**asked[int(row["number"])].arguments, "steps": 1, "learning_rate": 0.0}
+        key = repr(arguments)
+        if key not in counted:
+            counted[key] = training(**arguments).metrics["bits"]
+        assert float(row["bits"]) == counted[key], row["number"]
 
 
 def test_generated_tables_are_up_to_date() -> None:
