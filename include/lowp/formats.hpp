@@ -351,11 +351,11 @@ inline std::string usual_name(std::string_view text) {
     return best.name;
 }
 
-/// Registered names closest to `text`, best first: those that begin so before all others.
+/// Registered names closest to `text`, best first: those whose first word it is before all others.
 [[nodiscard]] inline std::vector<std::string> nearest_names(std::string_view text,
                                                             std::size_t count = 3) {
     const auto distance = [text = detail::usual_name(text)](std::string_view entry) {
-        if (text.size() > 2 && entry.starts_with(text)) return std::size_t{0};
+        if (text.size() > 2 && entry.starts_with(text + "_")) return std::size_t{0};
         const std::size_t whole = detail::edit_distance(text, entry);
         const std::size_t bar = entry.find('_');
         if (bar == std::string_view::npos) return whole;
