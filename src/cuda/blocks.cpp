@@ -237,8 +237,9 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         call.to = p.loose > 0 ? left.loose : to.codes;
         call.is_dense = to.packing == packing::dense && bits < 8 && p.loose == 0;
         const void* const read = left.turned != nullptr ? left.turned : x;
-        if (call.is_dense && (!detail::is_aligned(read, bytes_of(C), detail::small_step) ||
-                              !detail::is_aligned(to.codes, 1, detail::small_step)))
+        if (l.size() > 0 && call.is_dense &&
+            (!detail::is_aligned(read, bytes_of(C), detail::small_step) ||
+             !detail::is_aligned(to.codes, 1, detail::small_step)))
             fail("encode",
                  "packed codes of 4 bits need x and codes on boundaries of 16 "
                  "bytes; copy x, or encode loose");
