@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, settings
 
@@ -33,3 +35,24 @@ def plain_path(monkeypatch: pytest.MonkeyPatch) -> None:
             return at._on_device(x, at.parse(format), axis=axis, **options)
 
     monkeypatch.setattr(at, "_quantize_host", on_device)
+
+
+@pytest.fixture(params=["cpu", "cuda"])
+def run(request: pytest.FixtureRequest) -> Callable[..., Any]:
+    """Call a function with arrays as they are, or, where a GPU is, with copies of them there."""
+    if request.param == "cpu":
+        return lambda function, *arrays, **options: function(*arrays, **options)
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    if not torch.cuda.is_available():
+        pytest.skip("no GPU that PyTorch can use")
+    pytest.importorskip("lowp._cuda", reason="this lowp was built without CUDA")
+
+    def there(x: Any) -> Any:
+        return torch.from_numpy(x).cuda() if isinstance(x, np.ndarray) else x
+
+    def on_gpu(function: Callable[..., Any], *arrays: Any, **options: Any) -> Any:
+        result = function(*map(there, arrays), **{k: there(v) for k, v in options.items()})
+        assert result.is_cuda
+        return result.cpu().numpy()
+
+    return on_gpu

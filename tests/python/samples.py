@@ -7,6 +7,7 @@ in the carrier, the limits and the special values. `descriptors` draws valid for
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import numpy as np
 from hypothesis import strategies as st
 
 TABLES = Path(__file__).resolve().parents[1] / "tables"
+Run = Callable[..., Any]  # what the fixture `run` gives
 SHARED = Path(__file__).resolve().parents[3] / "shared"
 
 STOCHASTIC = tuple(r for r in lowp.ROUNDINGS if r.startswith("stochastic"))

@@ -11,6 +11,7 @@ from pathlib import Path
 import lowp
 import numpy as np
 import pytest
+from samples import Run
 
 HERE = Path(__file__).resolve().parents[1]
 RECORDED = HERE / "data" / "products"
@@ -51,10 +52,13 @@ def equal_bits(got: np.ndarray, want: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("kind", FORMATS)
-def test_every_tile_of_an_h100_is_reproduced_infinities_and_nan_included(kind: str) -> None:
+def test_every_tile_of_an_h100_is_reproduced_infinities_and_nan_included(
+    run: Run, kind: str
+) -> None:
     with np.load(RECORDED / f"mma_{kind}_1.npz") as f:
         a, b, c, d = (f[x] for x in "abcd")
-    got = lowp.matmul(
+    got = run(
+        lowp.matmul,
         values(a, kind),
         values(b, kind),
         c=c,
@@ -67,11 +71,12 @@ def test_every_tile_of_an_h100_is_reproduced_infinities_and_nan_included(kind: s
 
 @pytest.mark.parametrize("speed", ["fast", "slow"])
 @pytest.mark.parametrize("k", [32, 64, 128, 256])
-def test_scaled_mm_of_an_h100_is_reproduced(k: int, speed: str) -> None:
+def test_scaled_mm_of_an_h100_is_reproduced(run: Run, k: int, speed: str) -> None:
     with np.load(RECORDED / "scaled_mm_e4m3_1.npz") as f:
         a, b, d = f[f"a{k}"], f[f"b{k}"], f[f"d{k}_{speed}"]
     unit = "h100_fp8" if speed == "fast" else "h100_fp8_promoted"
-    got = lowp.matmul(
+    got = run(
+        lowp.matmul,
         values(a, "e4m3"),
         values(b, "e4m3"),
         accumulator=unit,
@@ -92,11 +97,14 @@ def test_scaled_mm_of_an_h100_is_reproduced(k: int, speed: str) -> None:
         ("bf16_chain", "d", "h100"),
     ],
 )
-def test_long_products_of_an_h100_are_reproduced(kind: str, result: str, unit: str) -> None:
+def test_long_products_of_an_h100_are_reproduced(
+    run: Run, kind: str, result: str, unit: str
+) -> None:
     format = FORMATS[kind.removesuffix("_chain")]
     with np.load(RECORDED / "products_512.npz") as f:
         a, b, d = f[f"{kind}_a"], f[f"{kind}_b"], f[f"{kind}_{result}"]
-    got = lowp.matmul(
+    got = run(
+        lowp.matmul,
         lowp.decode(a, format),
         lowp.decode(b, format),
         accumulator=unit,
@@ -130,14 +138,17 @@ PUBLISHED_ROWS = [
 
 
 @pytest.mark.parametrize(("gpu", "kind", "unit", "format"), PUBLISHED_ROWS)
-def test_published_rows_are_reproduced(gpu: str, kind: str, unit: str, format: str) -> None:
+def test_published_rows_are_reproduced(
+    run: Run, gpu: str, kind: str, unit: str, format: str
+) -> None:
     path = PUBLISHED / f"{gpu}.npz"
     if not path.exists():
         pytest.skip("the published rows are not beside this checkout")
     with np.load(path) as f:
         a, b, c, d = (f[f"{kind}_{x}"].view(np.float32) for x in "abcd")
     ignores_c = gpu == "H100" and format.startswith("float8")  # these rows are of c = 0
-    got = lowp.matmul(
+    got = run(
+        lowp.matmul,
         a[:, None, :],
         b[:, :, None],
         c=None if ignores_c else c[:, None, None],
@@ -167,14 +178,17 @@ PUBLISHED_HALVES = [
 
 
 @pytest.mark.parametrize(("gpu", "kind", "unit"), PUBLISHED_HALVES)
-def test_published_rows_with_float16_results_are_reproduced(gpu: str, kind: str, unit: str) -> None:
+def test_published_rows_with_float16_results_are_reproduced(
+    run: Run, gpu: str, kind: str, unit: str
+) -> None:
     path = PUBLISHED / f"{gpu}.npz"
     if not path.exists():
         pytest.skip("the published rows are not beside this checkout")
     with np.load(path) as f:
         a, b, c, d = (f[f"{kind}_{x}"].view(np.float32) for x in ("a", "b", "c", "d16"))
     format = {"fp16": "float16", "E4M3": "float8_e4m3fn", "E5M2": "float8_e5m2"}[kind]
-    got = lowp.matmul(
+    got = run(
+        lowp.matmul,
         a[:, None, :],
         b[:, :, None],
         c=lowp.quantize(c, "float16")[:, None, None],
