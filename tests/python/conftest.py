@@ -27,14 +27,14 @@ settings.load_profile("lowp")
 def plain_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """Quantize tensors of the CPU as those of a device without kernels."""
     at: Any = importlib.import_module("lowp.torch._quantize")
-    host = at._quantize_host
+    host = at.quantize_host
 
-    def on_device(x: Any, format: str, axis: int, scales: Any, options: dict[str, Any]) -> Any:
+    def on_device(x: Any, found: Any, axis: int, scales: Any, options: dict[str, Any]) -> Any:
         with monkeypatch.context() as inner:  # what the plain path does not know is the host's
-            inner.setattr(at, "_quantize_host", host)
-            return at._on_device(x, at.parse(format), axis=axis, **options)
+            inner.setattr(at, "quantize_host", host)
+            return at._on_device(x, found, axis=axis, **options)
 
-    monkeypatch.setattr(at, "_quantize_host", on_device)
+    monkeypatch.setattr(at, "quantize_host", on_device)
 
 
 @pytest.fixture(params=["cpu", "cuda"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from typing import Any
 
+import lowp
 import pytest
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed")
@@ -229,6 +230,66 @@ def test_delayed_scales_cut_off_what_float32_does_not_hold_as_the_host_does() ->
         assert torch.equal(got.nan_to_num(7), want.nan_to_num(7))
         assert torch.equal(there[0].nan_to_num(-1), here[0].nan_to_num(-1))
         assert torch.equal(there[1], here[1])
+
+
+#: Largest values of elements with delayed scales, and of 24 bits that are hard to divide by.
+LARGEST = [2.0, 3.5, 6.0, 7.5, 127.0, 240.0, 448.0, 57344.0, 2.0**24 - 1, 2.0**23 + 1]
+
+
+@pytest.mark.parametrize("margin", [0, -3])
+@pytest.mark.parametrize("largest", LARGEST)
+def test_the_product_of_delayed_scales_is_the_rounded_quotient(largest: float, margin: int) -> None:
+    factor = _delayed._factor(largest, margin)
+    some = torch.randint(0x7F800000, (1 << 17,), dtype=torch.int32).view(torch.float32)
+    edges = torch.tensor([1, 2, 3, 0x7FFFFF, 0x800000, 0x800001, 0x7F7FFFFF], dtype=torch.int32)
+    # Quotients as near midpoints of floats as they come: odd multiples of largest, cut off.
+    odd = 2.0 * torch.arange(2**23, 2**24, 97, dtype=torch.float64) + 1
+    near = (odd * largest).float().clamp(max=torch.finfo(torch.float32).max)
+    amax = torch.cat([some, edges.view(torch.float32), near, near.nextafter(torch.tensor(0.0))])
+    limits = torch.finfo(torch.float32)
+
+    def fitting(x: Tensor) -> Tensor:
+        return x.float().clamp(limits.tiny, limits.max)
+
+    want = fitting((amax.double() / largest).float().double() * 2.0**margin)
+    got = (amax.double() * factor).float()
+    assert torch.equal(fitting(got), want)
+    assert (got < amax)[amax > 0].all()
+
+
+@pytest.mark.parametrize("largest", [1.0, 1.75, 448.0, 2.0**25 + 2, 1.7976931348623157e308])
+@pytest.mark.parametrize("margin", [0, 1, -2, 64])
+def test_scales_of_every_amax_are_the_hosts(largest: float, margin: int) -> None:
+    history, scale = torch.zeros(1), torch.ones(())
+    twin = lowp.DelayedScaling(largest, 1, margin)
+    smallest, top = 2.0**-149, torch.finfo(torch.float32).max
+    for amax in (3.0, 0.0, torch.nan, torch.inf, top, smallest, 7 * 2.0**-149, 1e-38, 2.0**-126):
+        _delayed._observe(history, scale, torch.tensor(amax), largest, margin, "max")
+        twin.observe(amax)
+        assert scale.item() == twin.scale, amax
+
+
+def test_a_step_of_delayed_scales_takes_few_operations() -> None:
+    """Each is a launch on a device, and a dozen of them cost more than the cast."""
+    from torch.utils._python_dispatch import TorchDispatchMode
+
+    class Count(TorchDispatchMode):
+        launches: list[str]
+
+        def __torch_dispatch__(self, f: Any, types: Any, args: Any = (), named: Any = None) -> Any:
+            views = ("detach", "view", "slice", "new_empty")
+            if f._schema.name.removeprefix("aten::") not in views:
+                self.launches.append(str(f))
+            return f(*args, **(named or {}))
+
+    history, scale, amax = torch.zeros(16), torch.ones(()), torch.tensor(3.0)
+    for take, count in (("max", 7), ("most_recent", 6)):
+        _delayed._factor(448.0, 0)
+        with Count() as seen:
+            seen.launches = []
+            _delayed._observe(history, scale, amax, 448.0, 0, take)
+        assert len(seen.launches) == count, seen.launches
+        assert not any("_local_scalar" in name for name in seen.launches)
 
 
 @pytest.mark.parametrize("other", ["history", "scale"])

@@ -8,6 +8,8 @@ given scale where there is no kernel.
 from __future__ import annotations
 
 import contextlib
+import math
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,6 +20,7 @@ from lowp._block_tensor import check_axis
 from lowp._device_calls import source_of
 from lowp._device_libraries import library_of
 from lowp.torch import _ops
+from lowp.torch._quantize import quantize_host
 
 __all__: list[str] = []  # an operator: torch.ops.lowp.delayed_quantize
 
@@ -58,33 +61,70 @@ def _delayed_quantize(
                 f"by .to({str(x.device)!r})"
             )
     if x.device.type != "cpu" and options.get("rounding") not in _LOOKS_FOR_ANYTHING:
-        amax = _amax(x)
-        if _ops.has_kernels(x):
-            y = _by_kernel(x, scale, format, calls, **options)
-        else:
-            y = _on_grid(x, scale, amax, block.element, calls, options)
-        if observe:
+        y, amax = _on_device(x, scale, format, calls, options, observe)
+        if observe and amax is not None:
             _observe(history, scale, amax, block.element.max, margin, take)
         return y
     state = lowp.DelayedScaling(block.element.max, len(history), margin, take)
     state.restore(history.cpu().numpy(), float(scale))
-    y = torch.ops.lowp.quantize(x, block.replace(rule=state.scale).name, -1, calls, **options)
+    fixed = block.replace(rule=state.scale)
+    if x.device.type == "cpu" and not x.requires_grad:
+        _ops.check_dtype(x, format)
+        y = quantize_host(x, fixed, -1, None, _host_options(calls, **options))
+    else:
+        y = torch.ops.lowp.quantize(x, fixed.name, -1, calls, **options)
     if observe:
-        state.observe(float(x.abs().amax()) if x.numel() else 0.0)
+        state.observe(float(x.detach().abs().amax()) if x.numel() else 0.0)
         history.copy_(torch.from_numpy(state.history))
         scale.fill_(state.scale)
     return y
 
 
+# ---- on the host ---------------------------------------------------------------------------------
+
+
+def _host_options(
+    calls: torch.Tensor | None,
+    *,
+    rounding: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+) -> dict[str, Any]:
+    """The operator's options as lowp.quantize has them."""
+    source = {"seed": seed, "stream": _ops.stream_of(stream, calls)}
+    return _ops.modes(rounding, None, random_bits) | source
+
+
 # ---- on a device ---------------------------------------------------------------------------------
+
+# An operation on one number costs the host a launch, as one on all of x does: there must be few.
+
+
+def _on_device(
+    x: torch.Tensor,
+    scale: torch.Tensor,
+    format: str,
+    calls: torch.Tensor | None,
+    options: dict[str, Any],
+    observe: bool,
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """x on the format's grid times the scale, and its amax where it is needed."""
+    if _ops.has_kernels(x):
+        amax = _amax(x) if observe else None
+        return _by_kernel(x, scale, format, calls, **options), amax
+    amax = _amax(x)
+    return _on_grid(x, scale, amax, _ops.parse(format).element, calls, options), amax
 
 
 def _amax(x: torch.Tensor) -> torch.Tensor:
-    """The largest magnitude, float32, of float64 in that; NaN where there is one."""
+    """The largest magnitude, float32, of float64 in that; NaN where there is one. x is read once,
+    by one kernel, and no copy of it is made.
+    """
     wide = torch.float64 if x.dtype == torch.float64 else torch.float32
     if not x.numel():
         return x.new_zeros((), dtype=wide)
-    return torch.linalg.vector_norm(x, torch.inf).to(wide)
+    return torch.linalg.vector_norm(x.detach(), torch.inf, dtype=wide)
 
 
 def _by_kernel(
@@ -105,8 +145,10 @@ def _by_kernel(
         given = source_of(
             library, x, seed=seed, stream=stream, stream_offset=_ops.counter(calls, x)
         )
-        ideal, axis = scale.double().reshape(1), check_axis(-1, x.ndim)
-        y: torch.Tensor = _device.quantize_blocks(library, x, block, axis, given, ideals=ideal)
+        axis = check_axis(-1, x.ndim)
+        y: torch.Tensor = _device.quantize_blocks(
+            library, x, block, axis, given, ideals=scale.double()
+        )
     return y
 
 
@@ -127,6 +169,30 @@ def _on_grid(
     return torch.where(amax.isfinite(), y * factor, torch.nan).to(x.dtype)
 
 
+def _on_host(value: float) -> torch.Tensor:
+    """A float64 that operations on a device take from the host, as they take Python's numbers,
+    but with its digits: they calculate in float64 then.
+    """
+    return torch.tensor(value, dtype=torch.float64, device="cpu")
+
+
+@lru_cache(maxsize=256)
+def _factor(largest: float, margin: int) -> torch.Tensor | None:
+    """2^margin / largest, by which the product in float64 of a float32 rounds to the next scale in
+    float32; or None, where it could round to another.
+
+    The quotient a / b of numbers of 24 bits is no midpoint of two floats, and 2^-49 of itself away
+    from the nearest: |a - m b| >= 1 in units of its last place, where m has 25 bits. The product is
+    2^-52 off. Among subnormals there are midpoints, but with margin <= 0 they all become the
+    smallest normal number. From largest = 2 on nothing overflows, and the product of a positive
+    finite number is below it.
+    """
+    has_24_bits = (math.frexp(largest)[0] * 2**24).is_integer()
+    if largest < 2 or margin > 0 or not has_24_bits:
+        return None
+    return _on_host(2.0**margin / largest)
+
+
 def _observe(
     history: torch.Tensor,
     scale: torch.Tensor,
@@ -139,12 +205,19 @@ def _observe(
     amax = amax.float()
     history.copy_(torch.cat([amax.reshape(1), history[:-1]]))
     chosen = history.amax() if take == "max" else amax
-    # A divisor that is a tensor: of Python's numbers a GPU takes the rounded reciprocal.
-    divisor = torch.full((), largest, dtype=torch.float64, device=scale.device)
-    fitting = (chosen.double() / divisor).float().double() * 2.0**margin
+    factor, fitting = _factor(largest, margin), scale.new_empty(())
+    if factor is not None:
+        torch.mul(chosen, factor, out=fitting)
+        is_usable = fitting < chosen  # neither 0 nor infinite nor NaN
+    else:
+        # A divisor on the device: of the host's numbers a GPU takes the rounded reciprocal.
+        divisor = torch.full((), largest, dtype=torch.float64, device=scale.device)
+        torch.div(chosen, divisor, out=fitting)
+        torch.mul(fitting, _on_host(2.0**margin), out=fitting)
+        is_usable = chosen * 0 < chosen
     limits = torch.finfo(torch.float32)
-    fitting = fitting.clamp(limits.tiny, limits.max).float()
-    scale.copy_(torch.where((chosen > 0) & chosen.isfinite(), fitting, scale))
+    fitting.clamp_(limits.tiny, limits.max)
+    torch.where(is_usable, fitting, scale, out=scale)
 
 
 _ops.LIBRARY.impl("delayed_quantize", _delayed_quantize, "CompositeExplicitAutograd")

@@ -10,7 +10,7 @@ import lowp
 from lowp import _device, _halves
 from lowp.torch._ops import HALVES, LIBRARY, check_dtype, counter, modes, parse, plain, stream_of
 
-__all__ = ["is_eager", "quantize_eager", "without_dispatcher"]
+__all__ = ["is_eager", "quantize_eager", "quantize_host", "without_dispatcher"]
 
 LIBRARY.define(
     "quantize(Tensor x, str format, int axis=-1, Tensor? calls=None, Tensor? scales=None, *, "
@@ -50,10 +50,10 @@ def _to_memory(x: torch.Tensor, out: torch.Tensor, found: Any, axis: int, option
         lowp.quantize(x.numpy(), found, axis=axis, out=out.numpy(), **options)
 
 
-def _quantize_host(
-    x: torch.Tensor, format: str, axis: int, scales: torch.Tensor | None, options: dict[str, Any]
+def quantize_host(
+    x: torch.Tensor, found: Any, axis: int, scales: torch.Tensor | None, options: dict[str, Any]
 ) -> torch.Tensor:
-    found = parse(format)
+    """A tensor of the CPU in a Format or BlockFormat; options: all of lowp.quantize's."""
     if not isinstance(found, lowp.BlockFormat):
         axis = -1
     if scales is not None:
@@ -96,7 +96,7 @@ def _quantize(
         )
         return y.to(x.device)
     options |= {"seed": seed, "stream": stream_of(stream, calls)}
-    return _quantize_host(x, format, axis, scales, options)
+    return quantize_host(x, parse(format), axis, scales, options)
 
 
 def _quantize_cuda(
