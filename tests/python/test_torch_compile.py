@@ -70,6 +70,55 @@ def test_blocks_of_one_recipe_share_their_compiled_code(name: str) -> None:
     assert counter.frame_count == 1
 
 
+class PlainRMSNorm(nn.Module):
+    """As in Hugging Face's models: known by its name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight, self.eps = nn.Parameter(torch.ones(8)), 1e-6
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.weight * self.scaled(x)
+
+    def scaled(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(-1, keepdim=True) + self.eps)
+
+
+NORMS = {
+    "layer": lambda: nn.LayerNorm(8),
+    "rms": lambda: nn.RMSNorm(8),
+    "group": lambda: nn.GroupNorm(2, 8),
+    "batch": lambda: nn.BatchNorm1d(8),
+    "instance": lambda: nn.InstanceNorm1d(8, affine=True, track_running_stats=True),
+    "by name": PlainRMSNorm,
+}
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_a_norm_compiles_to_one_graph_and_keeps_its_parameters_and_statistics(name: str) -> None:
+    eager = NORMS[name]()
+    generator = torch.Generator().manual_seed(1)
+    for p in eager.parameters():
+        p.data = torch.randn(8, generator=generator)
+    plan = lt.Layer(x="bfloat16", w="float8_e4m3fn", bias="float8_e4m3fn", dgrad_dy="bfloat16")
+    lt.convert(eager, lt.Recipe(types={"norm": plan}))
+    model = copy.deepcopy(eager)
+    own = [(n, id(p)) for n, p in model.named_parameters()]
+    compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
+    for training in (True, True, False):
+        x = torch.randn(4, 8, 8, generator=generator)
+        found = []
+        for module, run in ((eager, eager), (model, compiled)):
+            module.train(training).zero_grad()
+            given = x.clone().requires_grad_()
+            y = run(given)
+            y.square().sum().backward()
+            found.append([y.detach(), given.grad, *(p.grad for p in module.parameters())])
+        assert all(map(torch.equal, *found))
+        assert all(map(torch.equal, eager.buffers(), model.buffers()))
+    assert [(n, id(p)) for n, p in model.named_parameters()] == own
+
+
 # ---- without kernels -----------------------------------------------------------------------------
 
 

@@ -230,10 +230,19 @@ class Norm(Converted):
             if isinstance(value := getattr(self, name, None), torch.Tensor)
         }
         shown = object.__new__(self._bare)
-        shown.__dict__.update(self.__dict__)
-        shown.__dict__.update(tensors)  # found before parameters and buffers are looked through
+        for name in self._attributes():
+            shown.__dict__[name] = self.__dict__[name]
+        for name, tensor in tensors.items():
+            shown.__dict__[name] = tensor  # found before parameters and buffers are looked through
         args, named = _with_first_cast(args, named, s, calls)
         return cast_pair(self._bare.forward(shown, *args, **named), "output", "dgrad_dy", s, calls)
+
+    @torch.compiler.assume_constant_result
+    def _attributes(self) -> tuple[str, ...]:
+        """Names of what the module itself holds, found as code is compiled, not in it: Dynamo of
+        PyTorch 2.11 iterates over no module's `__dict__`.
+        """
+        return tuple(self.__dict__)
 
 
 class Embedding(Converted):
