@@ -3,6 +3,7 @@
 // take alike, once for some elements, and the width of codes another.
 #pragma once
 
+#include "conversion_ways.cuh"
 #include "device.cuh"
 #include "lowp/random.hpp"
 
@@ -202,11 +203,16 @@ __global__ void __launch_bounds__(block_threads)
     }
 }
 
+/// Whether the arrays of a call are one dense run each, in the same order.
+template <class T>
+bool is_run(const call<T>& c, const walk& w) {
+    return w.is_flat() || (c.ignores_index && w.is_dense());
+}
+
 /// Run: of one path; Walk: of any. from_bytes, to_bytes: of an element in memory.
 template <class Run, class Walk, class T>
 void launch_over(const call<T>& c, const walk& w, int from_bytes, int to_bytes, stream s) {
-    const bool runs = w.is_flat() || (c.ignores_index && w.is_dense());
-    if (runs && is_aligned(c.from, from_bytes, Run::step) &&
+    if (is_run(c, w) && is_aligned(c.from, from_bytes, Run::step) &&
         is_aligned(c.to, to_bytes, Run::step)) {
         const std::uint64_t threads = w.size / Run::step + w.size % Run::step;
         return launch(&convert_run<Run>, blocks_for(threads), s, c, w.first_index, w.size);
@@ -257,6 +263,10 @@ void conversions<C>::encode(const call<T>& c, const walk& w, stream s) {
 
 template <carrier C>
 void conversions<C>::decode(const call<T>& c, const walk& w, stream s) {
+    constexpr int N = byte_step<C>;
+    const bool are_bytes = c.code_bytes == 1 && is_aligned(c.from, 1, N);
+    if (is_run(c, w) && are_bytes && is_aligned(c.to, bytes_of(C), N))
+        return launch(&decode_bytes<C>, blocks_for(w.size / N + w.size % N), s, c, w.size);
     launch_over<decode_verb<C>, decode_verb<C>>(c, w, c.code_bytes, bytes_of(C), s);
 }
 

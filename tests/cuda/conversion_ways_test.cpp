@@ -1,0 +1,72 @@
+// Conversions that take ways of their own on the device (conversion_ways.cuh), and those just outside,
+// against the CPU's kernels: on and off boundaries, whole groups and what is left, nothing written beside.
+#include <type_traits>
+
+#include "conversion_check.hpp"
+
+namespace lowp::test {
+namespace {
+
+constexpr std::size_t beside = 32;  ///< elements before and after that stay as they are
+
+/// What lies where results of `wanted` begin at `first`: the bytes of device_array around it.
+template <class Out>
+std::vector<Out> with_beside(const std::vector<Out>& wanted, std::size_t first) {
+    std::vector<Out> all(wanted.size() + 2 * beside);
+    std::memset(static_cast<void*>(all.data()), 0xA5, all.size() * sizeof(Out));
+    std::copy(wanted.begin(), wanted.end(), all.begin() + static_cast<std::ptrdiff_t>(first));
+    return all;
+}
+
+template <class T>
+std::size_t decode_bytes_at(const format& f, std::size_t n, std::size_t first, dice& d) {
+    std::vector<std::uint8_t> codes(first + n);
+    for (auto& c : codes) c = static_cast<std::uint8_t>(d() & f.code_mask());
+    const std::vector<std::uint8_t> used(codes.begin() + static_cast<std::ptrdiff_t>(first),
+                                         codes.end());
+    std::vector<T> wanted(n);
+    decode<T, std::uint8_t>(std::span<const std::uint8_t>(used), std::span<T>(wanted), f,
+                            host_options({}, 0));
+    const device_array<std::uint8_t> from(codes);
+    const device_array<T> to(n + 2 * beside);
+    const device_array<std::uint32_t> failures(std::vector<std::uint32_t>{0});
+    cuda::options o;
+    o.failures = failures.data();
+    const auto all = cuda::layout::of({n});
+    cuda::decode({from.data() + first, 1, all}, {to.data() + first, carrier_of<T>, all}, f, o);
+    return differences(to.host(), with_beside(wanted, first), "decode bytes of " + name(f)) +
+           failures.host()[0];
+}
+
+TEST_CASE_TEMPLATE("bytes decode to the bits of the CPU on any boundary", T, float, double, f16,
+                   bf16) {
+    dice d(51);
+    std::size_t wrong = 0;
+    for (const format& f : registered_formats()) {
+        if (f.bits() > 8 || !takes<T>(f)) continue;
+        for (const std::size_t n : {1UL, 15UL, 16UL, 33UL, 8191UL})
+            for (const std::size_t first : {0UL, 1UL, 8UL, 16UL})
+                wrong += decode_bytes_at<T>(f, n, first, d);
+    }
+    CHECK(wrong == 0);
+}
+
+TEST_CASE("a bit above the format's is told wherever the byte lies, and left out") {
+    for (const std::size_t at : {0UL, 63UL, 4096UL, 4098UL}) {
+        std::vector<std::uint8_t> codes(4099, 5);
+        const device_array<float> to(codes.size());
+        const device_array<std::uint32_t> failures(std::vector<std::uint32_t>{0});
+        cuda::options o;
+        o.failures = failures.data();
+        const auto all = cuda::layout::of({codes.size()});
+        codes[at] = 0x25;
+        const device_array<std::uint8_t> from(codes);
+        cuda::decode({from.data(), 1, all}, {to.data(), cuda::carrier::float32, all}, float4_e2m1fn,
+                     o);
+        CHECK(failures.host()[0] == cuda::code_too_wide);
+        CHECK(to.host()[at] == to.host()[1]);
+    }
+}
+
+}  // namespace
+}  // namespace lowp::test
