@@ -11,6 +11,7 @@
 
 #include "conversion.hpp"
 #include "lowp/codec.hpp"
+#include "pairs.cuh"
 
 namespace lowp::cuda::detail {
 
@@ -83,8 +84,16 @@ struct memory {
         to[1] = b;
     }
 };
-/// Widening is exact; narrowing rounds to nearest even, once, and gives one NaN for all, IEEE's quiet
-/// one, where the device's conversion gives another.
+/// Two halves in a word as they go to memory. The device's conversion makes every NaN 0x7FFF, which no
+/// number is larger than: one NaN for all, but IEEE's quiet one. Source: PTX ISA, cvt.
+__device__ inline void store_halves(std::uint32_t both, std::uint16_t quiet_nan,
+                                    std::uint16_t* to) {
+    both = smaller_halves(both, quiet_nan * 0x10001U);
+    to[0] = static_cast<std::uint16_t>(both);
+    to[1] = static_cast<std::uint16_t>(both >> 16);
+}
+
+/// Widening is exact; narrowing rounds to nearest even, once, and gives one NaN for all.
 template <>
 struct memory<carrier::float16> {
     using T = float;
@@ -98,8 +107,7 @@ struct memory<carrier::float16> {
         asm("cvt.rn.f16x2.f32 %0, %1, %2;"
             : "=r"(both)
             : "f"(__uint_as_float(b)), "f"(__uint_as_float(a)));
-        to[0] = is_nan_word<float>(a) ? quiet_nan : static_cast<stored>(both);
-        to[1] = is_nan_word<float>(b) ? quiet_nan : static_cast<stored>(both >> 16);
+        store_halves(both, quiet_nan, to);
     }
     __device__ static stored narrowed(std::uint32_t w) {
         stored two[2];
@@ -120,8 +128,7 @@ struct memory<carrier::bfloat16> {
         asm("cvt.rn.bf16x2.f32 %0, %1, %2;"
             : "=r"(both)
             : "f"(__uint_as_float(b)), "f"(__uint_as_float(a)));
-        to[0] = is_nan_word<float>(a) ? quiet_nan : static_cast<stored>(both);
-        to[1] = is_nan_word<float>(b) ? quiet_nan : static_cast<stored>(both >> 16);
+        store_halves(both, quiet_nan, to);
     }
     __device__ static stored narrowed(std::uint32_t w) {
         stored two[2];
