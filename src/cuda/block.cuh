@@ -201,18 +201,42 @@ void block_elements<C, V>::work(const block_call<worker_t<C>>& c, stream s) {
     work_on<C, V>(c, s);
 }
 
+/// f(bits) for codes that lie 1 to 8 bits apart, groups of N in whole bytes. Returns whether they do.
+template <int N, int Bits = 8, class F>
+bool with_close_codes(int bits, const F& f) {
+    if constexpr (Bits > 0) {
+        if (bits != Bits) return with_close_codes<N, Bits - 1>(bits, f);
+        if constexpr (N * Bits % 8 == 0) {
+            f(std::integral_constant<int, Bits>{});
+            return true;
+        }
+    }
+    return false;
+}
+
+/// Whether blocks follow each other in memory, each a power of two of groups: its logarithm, else -1.
+inline int log2_of_groups(const block_layout& l, int step) {
+    const std::size_t n = static_cast<std::size_t>(step);
+    const bool follows = l.block_rows == 1 && l.count * l.rows == 1 &&
+                         l.columns % l.block_columns == 0 && l.block_columns % n == 0 &&
+                         std::has_single_bit(l.block_columns / n);
+    return follows ? std::countr_zero(l.block_columns / n) : -1;
+}
+
 template <carrier C>
 void block_kernels<C>::decode(const block_call<T>& c, stream s) {
     const std::uint64_t n = c.layout.size();
     constexpr int N = block_step<C>;
-    const bool in_groups = is_aligned(c.from, 1, N) && is_aligned(c.to, bytes_of(C), N);
-    const bool is_simple =
-        c.book == nullptr && c.code_bytes == 1 && (c.code_bits == 4 || !c.is_dense);
     const block_layout& l = c.layout;
-    const bool fits = l.columns % N == 0 && l.block_columns % N == 0;
-    if (fits && in_groups && is_simple && c.line_codes == n)
-        return launch(&decode_groups<C>, blocks_for(n / N), s, c, n / N,
-                      follows_itself(l, N) ? std::countr_zero(l.block_columns / N) : -1);
+    const bool are_aligned = is_aligned(c.from, 1, N) && is_aligned(c.to, bytes_of(C), N);
+    const bool are_groups = l.columns % N == 0 && l.block_columns % N == 0 && c.line_codes == n;
+    const auto in_groups = [&](auto bits) {
+        launch(&decode_groups<C, decltype(bits)::value>, blocks_for(n / N), s, c,
+               c.book == nullptr ? codebook{} : *c.book, n / N, log2_of_groups(l, N));
+    };
+    if (are_aligned && are_groups && c.code_bytes == 1 &&
+        with_close_codes<N>(c.is_dense ? c.code_bits : 8, in_groups))
+        return;
     launch(&decode_blocks<C>, blocks_for(n), s, c, elements_of(c), n);
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "block_parts.cuh"
+#include "conversion_ways.cuh"
 
 namespace lowp::cuda::detail {
 
@@ -75,32 +76,70 @@ __device__ void decode_all(const block_call<T>& c, const codebook* book,
     });
 }
 
-/// An element times its block's total; every NaN is the quiet one.
-template <class T>
+/// An element times its block's total; every NaN is the quiet one once it is stored in the carrier.
+template <carrier C, class T = worker_t<C>>
 __device__ word_of<T> scaled_back(word_of<T> value, word_of<T> total) {
+    if constexpr (bytes_of(C) == 2) return lanes<T>::product(value, total);  // narrowing sees to it
     const bool is_nan = is_nan_word<T>(total) || is_nan_word<T>(value);
     return is_nan ? quiet_nan_bits<T> : lanes<T>::product(value, total);
 }
 
-/// Some neighbours of one block a thread: codes of 4 bits, closed up, or of one byte.
+/// Codes of N neighbours, each Bits after the one before: in registers as in memory.
+template <int Bits, int N>
+struct close_codes {
+    static_assert(N * Bits % 8 == 0);
+    static constexpr int bytes = N * Bits / 8;
+    std::uint32_t words[(bytes + 3) / 4] = {};
+
+    /// Group g, moved in the largest pieces on whose boundaries all groups begin where the first does.
+    __device__ void load(const void* from, std::uint64_t g) {
+        constexpr int piece = bytes % 16 == 0 ? 16 : bytes & -bytes;
+        using part =
+            std::conditional_t<piece >= 4, std::uint32_t,
+                               std::conditional_t<piece == 2, std::uint16_t, std::uint8_t>>;
+        constexpr int size = sizeof(part);
+        const auto* const at = static_cast<const std::uint8_t*>(from) + g * bytes;
+#pragma unroll
+        for (int k = 0; k < bytes; k += piece) {
+            const auto whole = *reinterpret_cast<const group<part, piece / size>*>(at + k);
+#pragma unroll
+            for (int j = 0; j < piece; j += size)
+                words[(k + j) / 4] |= std::uint32_t{whole.at[j / size]} << (8 * ((k + j) % 4));
+        }
+    }
+    [[nodiscard]] __device__ std::uint32_t code(int j) const {
+        const int word = j * Bits / 32;
+        const int bit = j * Bits % 32;
+        std::uint32_t from_here = words[word] >> bit;
+        if (bit + Bits > 32) from_here |= words[word + 1] << (32 - bit);
+        return from_here & ((1U << Bits) - 1U);
+    }
+};
+
+/// The values of all codes of a byte, from a format or a codebook.
+template <class T>
+__device__ void fill_elements(const lowp::detail::plan<T>& element, const codebook& book,
+                              word_of<T> (&values)[256]) {
+    if (book.empty())
+        return decode_every_byte(element, [&](unsigned code, word_of<T> v) { values[code] = v; });
+    for (unsigned code = threadIdx.x; code < 256; code += blockDim.x)
+        values[code] = code < book.size()
+                           ? __builtin_bit_cast(word_of<T>, static_cast<T>(book.values()[code]))
+                           : quiet_nan_bits<T>;
+}
+
+/// Some neighbours of one block a thread; their codes lie Bits apart: closed up, or one a byte.
 /// log2_groups: of a block, where blocks follow each other in memory; else negative.
-template <carrier C, class T = worker_t<C>>
+template <carrier C, int Bits, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
-    decode_groups(const __grid_constant__ block_call<T> c, std::uint64_t groups, int log2_groups) {
+    decode_groups(const __grid_constant__ block_call<T> c, const __grid_constant__ codebook book,
+                  std::uint64_t groups, int log2_groups) {
     constexpr int N = block_step<C>;
     // What each byte stands for, as element and as scale: worked out once a thread block.
     __shared__ word_of<T> values[256];
     __shared__ word_of<T> scales[256];
-    for (unsigned code = threadIdx.x; code < 256; code += blockDim.x) {
-        lowp::detail::with_integer_path(c.element.path, [&](auto way) {
-            values[code] =
-                lowp::detail::decode_lanes<lanes<T>, decltype(way)::value>(c.element, code);
-        });
-        lowp::detail::with_integer_path(c.scale.path, [&](auto way) {
-            scales[code] =
-                lowp::detail::decode_lanes<lanes<T>, decltype(way)::value>(c.scale, code);
-        });
-    }
+    fill_elements(c.element, book, values);
+    decode_every_byte(c.scale, [&](unsigned code, word_of<T> v) { scales[code] = v; });
     __syncthreads();
     const auto total_of_block = [&](std::uint64_t block) {
         if (c.scale_bytes != 1) return decoded_total(c, block);
@@ -112,31 +151,24 @@ __global__ void __launch_bounds__(block_threads)
                                                 __builtin_bit_cast(word_of<T>, outer.scale))
             .total;
     };
-    const std::uint32_t above_mask = c.code_bits < 32 ? ~((1U << c.code_bits) - 1U) : 0U;
+    const std::uint32_t mask = (1U << c.code_bits) - 1U;
+    std::uint32_t met = 0;  // of codes that may have bits above
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     for (std::uint64_t g = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; g < groups;
          g += threads) {
         const std::uint64_t block = log2_groups < 0 ? block_of(c.layout, g * N) : g >> log2_groups;
+        close_codes<Bits, N> codes;
+        codes.load(c.from, g);  // before the scale: one wait for both
         const word_of<T> total = total_of_block(block);
-        std::uint32_t codes[N];
-        if (c.is_dense) {
-            std::uint32_t bytes[N / 2];
-            load_codes(c.from, 1, g * (N / 2), bytes);
-#pragma unroll
-            for (int j = 0; j < N; ++j) codes[j] = bytes[j / 2] >> (4 * (j % 2)) & 15;
-        } else {
-            load_codes(c.from, 1, g * N, codes);
-        }
-        std::uint32_t above = 0;
         word_of<T> v[N];
 #pragma unroll
         for (int j = 0; j < N; ++j) {
-            above |= codes[j] & above_mask;
-            v[j] = scaled_back<T>(values[codes[j]], total);
+            if constexpr (Bits == 8) met |= codes.code(j);
+            v[j] = scaled_back<C>(values[codes.code(j)], total);
         }
-        if (above != 0 && c.failures != nullptr) atomicOr(c.failures, code_too_wide);
         store_values<C>(c.to, g * N, v);
     }
+    if ((met & ~mask) != 0 && c.failures != nullptr) atomicOr(c.failures, code_too_wide);
 }
 
 template <carrier C, class T = worker_t<C>>
@@ -151,7 +183,7 @@ __global__ void __launch_bounds__(block_threads)
         const std::uint64_t code[1] = {code_at(c, i)};
         word_of<T> v[1];
         decode_all(c, book, code, v);
-        v[0] = scaled_back<T>(v[0], total);
+        v[0] = scaled_back<C>(v[0], total);
         store_values<C>(c.to, i, v);
     }
 }

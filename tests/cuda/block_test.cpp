@@ -94,8 +94,7 @@ std::size_t encode_blocks(const std::vector<T>& x, const block_format& f, const 
         for (std::size_t i = 0; i < x.size(); ++i)  // 0 times infinity: as above
             if (std::isnan(values[i]) && std::isnan(wanted[i])) values[i] = wanted[i];
     wrong += differences(values, wanted, "decode " + name(f));
-    wrong += there.failures.host()[0];
-    return wrong;
+    return wrong + there.failures.host()[0];
 }
 
 /// Values near each other, as in tensors, or of any size; some special.
