@@ -55,6 +55,13 @@ detail::call<T> make_call(const char* verb, const format& f, const projection& p
     return c;
 }
 
+/// Whether pairs of bfloat16 encode as floats do (encode_pairs).
+bool encodes_pairs(const detail::call<double>& /*c*/, const format& /*f*/) { return false; }
+bool encodes_pairs(const detail::call<float>& c, const format& f) {
+    return c.plan.rounding == rounding::nearest_ties_to_even && c.code_bytes == 1 &&
+           c.plan.encode_path == lowp::detail::path::plain_sum && detail::fits_pairs(c.plan, f);
+}
+
 }  // namespace
 
 void quantize(const const_values& x, const values& out, const format& f, const projection& p,
@@ -82,6 +89,7 @@ void encode(const const_values& x, const codes& out, const format& f, const proj
         check_code_bytes("encode", out.bytes, f);
         c.code_bytes = out.bytes;
         c.refuses_nan = !o.nan_code && !f.has_nan();
+        c.encodes_pairs = C == carrier::bfloat16 && encodes_pairs(c, f);
         if (c.refuses_nan && o.failures == nullptr)
             fail("encode", name(f) +
                                " has no NaN: say what a NaN becomes (options::nan_code), or " +

@@ -62,7 +62,7 @@ struct block_call {
     quick_elements way = quick_elements::none;
     quick_scales scale_way = quick_scales::none;
     bool fits_pairs = false;
-    lowp::detail::plan<T> halves;  ///< the element's for pairs of bfloat16: shifts are 16 less
+    lowp::detail::plan<T> halves;  ///< the element's for pairs of bfloat16
     T least_divisor = 0;  ///< of the quick ways: quotients that underflow are too small to count
     const codebook* book = nullptr;  ///< on the host; the device's is an argument of its own
 

@@ -57,16 +57,9 @@ inline void choose_ways(detail::block_call<float>& c, const block_format& f) {
     else if (is_positive && (c.scale.path == path::sum || c.scale.path == path::plain_sum))
         c.scale_way = quick_scales::sums;
     // Pairs: factors and elements are bfloat16, whose own smallest numbers lie below all that counts.
-    constexpr int cut = 16;  // mantissa bits that a float has more
-    const bool fits_pairs =
-        bfloat16.holds(f.element) && c.element.shift - cut >= 2 && quantum >= 0x1p-120;
-    c.fits_pairs = c.way == quick_elements::nearest && fits_pairs &&
-                   c.totals.kind == lowp::detail::totals_kind::exact_inverse;
-    if (c.fits_pairs) {
-        c.halves = c.element;
-        c.halves.shift -= cut;
-        c.halves.sign_shift -= cut;
-    }
+    c.fits_pairs = c.way == quick_elements::nearest && detail::fits_pairs(c.element, f.element) &&
+                   quantum >= 0x1p-120 && c.totals.kind == lowp::detail::totals_kind::exact_inverse;
+    if (c.fits_pairs) c.halves = detail::halved(c.element);
 }
 
 template <class T>

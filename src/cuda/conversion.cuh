@@ -250,6 +250,15 @@ void conversions<C>::quantize(const call<T>& c, const walk& w, stream s) {
 
 template <carrier C>
 void conversions<C>::encode(const call<T>& c, const walk& w, stream s) {
+    if constexpr (C == carrier::bfloat16) {
+        constexpr int N = 2 * pair_words;
+        const bool are_aligned = is_aligned(c.from, bytes_of(C), N) && is_aligned(c.to, 1, N);
+        if (c.encodes_pairs && is_run(c, w) && are_aligned) {
+            call<T> halves = c;
+            halves.plan = halved(c.plan);
+            return launch(&encode_pairs<T>, blocks_for(w.size / N + w.size % N), s, halves, w.size);
+        }
+    }
     with_chance(c.plan.rounding, [&](auto kind) {
         constexpr chance K = decltype(kind)::value;
         with_path(c.plan.encode_path, [&](auto way) {

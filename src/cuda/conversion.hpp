@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "lowp/codec.hpp"
+#include "lowp/formats.hpp"
 #include "walk.hpp"
 
 namespace lowp::cuda::detail {
@@ -51,6 +52,19 @@ struct device_source {
     }
 };
 
+/// A plan for pairs of bfloat16 (pairs.cuh): they are the upper halves of floats.
+[[nodiscard]] constexpr lowp::detail::plan<float> halved(lowp::detail::plan<float> p) {
+    p.shift -= 16;
+    p.sign_shift -= 16;
+    p.codes.over_positive <<= 16;
+    return p;
+}
+/// Whether sums of bfloat16 round to nearest even as sums of floats do: on the sums' way, where a format
+/// has two mantissa bits less and no number that bfloat16 has not.
+[[nodiscard]] constexpr bool fits_pairs(const lowp::detail::plan<float>& p, const format& f) {
+    return bfloat16.holds(f) && halved(p).shift >= 2;
+}
+
 /// Which signs go with a transform (lowp/hadamard.hpp).
 enum class turn_signs : std::uint8_t { none, source, given };
 
@@ -76,6 +90,7 @@ struct call {
     int code_bytes = 0;
     bool refuses_nan = false;
     bool ignores_index = false;  ///< deterministic modes: any order of steps does
+    bool encodes_pairs = false;  ///< codes of bfloat16 by pairs are those of floats
 };
 
 /// The verbs over arrays of a carrier; one .cu file defines those of one.

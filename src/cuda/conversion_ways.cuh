@@ -1,8 +1,10 @@
 // Common conversions of one dense run each, element by element, in fewer instructions than conversion.cuh
-// takes for all formats and modes: bytes are looked up.
+// takes for all formats and modes: bytes are looked up; bfloat16 go two at a time.
 #pragma once
 
 #include "device.cuh"
+#include "lowp/detail/kernel.hpp"
+#include "pairs.cuh"
 
 namespace lowp::cuda::detail {
 
@@ -49,6 +51,45 @@ __global__ void __launch_bounds__(block_threads)
         convert(g * N, std::integral_constant<int, N>{});
     if (thread < n % N) convert(n / N * N + thread, std::integral_constant<int, 1>{});
     if ((met & ~mask) != 0 && c.failures != nullptr) atomicOr(c.failures, code_too_wide);
+}
+
+/// Words of a thread and step: two values each.
+inline constexpr int pair_words = 8;
+
+/// Codes of one byte each of n bfloat16, to nearest even on path::plain_sum. c.plan: halved.
+template <class T = float>
+__global__ void __launch_bounds__(block_threads)
+    encode_pairs(const __grid_constant__ call<T> c, std::uint64_t n) {
+    using L = bfloat16_pairs;
+    constexpr int W = pair_words;
+    const std::uint32_t nan_codes = c.plan.nan_code * 0x10001U;
+    std::uint32_t met_nan = 0;
+    const auto codes_of = [&](std::uint32_t w) {
+        const lowp::detail::operand<L> x{w, w & 0x7FFF7FFFU, {}};
+        const auto nan = L::nans(x.magnitude);
+        met_nan |= nan;
+        const auto codes =
+            lowp::detail::plain_code<L, rounding::nearest_ties_to_even>(c.plan, x, 0);
+        return (codes & ~nan) | (nan_codes & nan);
+    };
+    const std::uint64_t thread = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    using words = group<std::uint32_t, W>;
+    using four_codes = group<std::uint32_t, W / 2>;
+    for (std::uint64_t g = thread; g < n / (2 * W); g += threads) {
+        const words x = static_cast<const words*>(c.from)[g];
+        four_codes y;
+#pragma unroll
+        for (int k = 0; k < W / 2; ++k)
+            y.at[k] = __byte_perm(codes_of(x.at[2 * k]), codes_of(x.at[2 * k + 1]), 0x6420);
+        static_cast<four_codes*>(c.to)[g] = y;
+    }
+    if (thread < n % (2 * W)) {
+        const std::uint64_t i = n / (2 * W) * (2 * W) + thread;
+        const std::uint32_t w = static_cast<const std::uint16_t*>(c.from)[i];
+        static_cast<std::uint8_t*>(c.to)[i] = static_cast<std::uint8_t>(codes_of(w));
+    }
+    if (c.refuses_nan && met_nan != 0) atomicOr(c.failures, nan_without_code);
 }
 
 }  // namespace lowp::cuda::detail

@@ -27,7 +27,7 @@ __device__ inline std::uint32_t larger_halves(std::uint32_t a, std::uint32_t b) 
 }
 
 /// Two bfloat16 side by side as lanes of detail/sum_kernel.hpp. A bfloat16 is the upper half of a float,
-/// so the text's constants of float serve, upper halves all; of a plan, `shift` is 16 less. Halves do not
+/// so the text's constants of float serve, upper halves all, in a plan that is `halved`. Halves do not
 /// carry into each other where results are not negative. Sums and products round once, to nearest even.
 struct bfloat16_pairs {
     using element = float;
@@ -41,6 +41,10 @@ struct bfloat16_pairs {
     __device__ static word product(word a, word b) { return fused(a, b, set(0x80000000)); }
     __device__ static word shift_right(word a, int n) {
         return (a >> n) & ((0xFFFFU >> n) * 0x10001U);
+    }
+    /// All ones for magnitudes that are no numbers: 0x7F is the largest that can be added to infinity.
+    __device__ static word nans(word magnitudes) {
+        return ((magnitudes + 0x007F007F) >> 15 & 0x00010001) * 0xFFFF;
     }
     /// As signed integers: what positive floats compare as.
     __device__ static word smaller(word a, word b) { return smaller_halves(a, b); }

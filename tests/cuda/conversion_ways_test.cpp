@@ -51,6 +51,63 @@ TEST_CASE_TEMPLATE("bytes decode to the bits of the CPU on any boundary", T, flo
     CHECK(wrong == 0);
 }
 
+/// Every bfloat16, in an order that puts unlike ones side by side.
+std::vector<bf16> every_bfloat16() {
+    std::vector<bf16> x;
+    for (std::uint32_t i = 0; i < 65536; ++i)
+        x.push_back(bf16::from_code(static_cast<std::uint16_t>(i * 40503)));
+    return x;
+}
+
+std::size_t encode_bytes_at(const std::vector<bf16>& x, const format& f, const projection& p,
+                            std::size_t first) {
+    options h = host_options({}, 0);
+    if (!f.has_nan()) h.nan_code = f.max_code();
+    const std::vector<bf16> used(x.begin() + static_cast<std::ptrdiff_t>(first), x.end());
+    std::vector<std::uint8_t> wanted(used.size());
+    encode<bf16, std::uint8_t>(std::span<const bf16>(used), std::span<std::uint8_t>(wanted), f, p,
+                               h);
+    const device_array<bf16> from(x);
+    const device_array<std::uint8_t> to(used.size() + 2 * beside);
+    const auto all = cuda::layout::of({used.size()});
+    cuda::options o;
+    o.nan_code = h.nan_code;
+    cuda::encode({from.data() + first, cuda::carrier::bfloat16, all}, {to.data() + first, 1, all},
+                 f, p, o);
+    return differences(to.host(), with_beside(wanted, first), "encode bytes " + text(f, p));
+}
+
+TEST_CASE("every bfloat16 has the codes of the CPU in every format of a byte, on any boundary") {
+    const std::vector<bf16> x = every_bfloat16();
+    std::vector<format> formats = registered_formats();
+    for (const format& f : random_formats(100 / scale(), 53)) formats.push_back(f);
+    std::size_t wrong = 0;
+    for (const format& f : formats) {
+        if (f.bits() > 8 || !encodes<bf16>(f)) continue;
+        for (const saturation s : all_saturations)
+            for (const rounding r : {rounding::nearest_ties_to_even, rounding::toward_positive})
+                for (const std::size_t first : {0UL, 1UL, 16UL})
+                    wrong += encode_bytes_at(x, f, {r, s}, first);
+    }
+    CHECK(wrong == 0);
+}
+
+TEST_CASE("a NaN without a code is told wherever the bfloat16 lies") {
+    for (const std::size_t at : {0UL, 31UL, 4096UL, 4098UL}) {
+        std::vector<bf16> x(4099, bf16(1.0));
+        x[at] = bf16::from_code(0xFFC1);
+        const device_array<bf16> from(x);
+        const device_array<std::uint8_t> to(x.size());
+        const device_array<std::uint32_t> failures(std::vector<std::uint32_t>{0});
+        cuda::options o;
+        o.failures = failures.data();
+        const auto all = cuda::layout::of({x.size()});
+        cuda::encode({from.data(), cuda::carrier::bfloat16, all}, {to.data(), 1, all},
+                     float4_e2m1fn, {}, o);
+        CHECK(failures.host()[0] == cuda::nan_without_code);
+    }
+}
+
 TEST_CASE("a bit above the format's is told wherever the byte lies, and left out") {
     for (const std::size_t at : {0UL, 63UL, 4096UL, 4098UL}) {
         std::vector<std::uint8_t> codes(4099, 5);

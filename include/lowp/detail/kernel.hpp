@@ -99,6 +99,17 @@ template <class L>
     return ((code ^ L::set(c.negate_flip)) + L::set(c.negate_add)) & L::set(c.code_mask);
 }
 
+/// path::plain_sum of encode for numbers: whatever lies beyond the largest value was rounded to the code
+/// after it.
+template <class L, rounding R>
+[[gnu::always_inline]] constexpr typename L::word plain_code(const plan<typename L::element>& c,
+                                                             const operand<L>& x,
+                                                             typename L::word random) {
+    const auto limit = L::set(c.codes.over_positive);
+    const auto sign = L::shift_right(x.bits ^ x.magnitude, c.sign_shift);
+    return L::smaller(round_in_float<L, R>(c, x, random).code, limit) | sign;
+}
+
 /// Codes of x, right-aligned. NaNs become `plan::nan_code`.
 template <class L, rounding R, path P>
 [[gnu::always_inline]] constexpr typename L::word encode_lanes(const plan<typename L::element>& c,
@@ -107,13 +118,8 @@ template <class L, rounding R, path P>
     const operand<L> x = take_apart<L>(c, bits);
     typename L::word code{};
     typename L::mask is_over{};
-    if constexpr (P == path::plain_sum) {
-        // Whatever lies beyond the largest value was rounded to the code after it.
-        const auto limit = L::set(c.codes.over_positive);
-        const auto sign = L::shift_right(x.bits ^ x.magnitude, c.sign_shift);
-        code = L::smaller(round_in_float<L, R>(c, x, random).code, limit) | sign;
-        return L::select(is_nan<L>(x), L::set(c.nan_code), code);
-    }
+    if constexpr (P == path::plain_sum)
+        return L::select(is_nan<L>(x), L::set(c.nan_code), plain_code<L, R>(c, x, random));
     if constexpr (P == path::sum) {
         const auto both = round_in_float<L, R>(c, x, random);
         is_over = L::less(limit_value<L>(c, x), both.value);
