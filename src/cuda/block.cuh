@@ -28,7 +28,7 @@ bool find_maximum_quickly(const block_call<worker_t<C>>& c, stream s) {
         }
         if (l.size() % 8 != 0 || !is_aligned(c.from, bytes_of(C), 8)) return false;
         const std::uint64_t groups = l.size() / 8;
-        launch(&strips_maximum<C>, blocks_for((groups + strips - 1) / strips), s, c, groups);
+        launch(&strips_maximum<C>, blocks_for(groups / narrow_strips::count + 1), s, c, groups);
         return true;
     }
     return false;
@@ -84,16 +84,39 @@ void with_quick_way(const block_call<worker_t<C>>& c, const F& f) {
     f(floats_way<C, V, rounding::nearest_ties_to_even>{});
 }
 
-/// Whether blocks follow each other in strips of eight values, two or more of them a block.
-template <carrier C, block_verb V>
+/// Whether blocks follow each other in strips of a shape, as many or more of them a block.
+template <carrier C, block_verb V, class Shape>
 bool lies_in_strips(const block_call<worker_t<C>>& c) {
+    constexpr int N = Shape::values;
     const block_layout& l = c.layout;
-    const std::size_t lanes = l.block_columns / 8;
-    const bool is_aligned_here = is_aligned(c.from, bytes_of(C), 8) &&
-                                 is_aligned(c.to, V == block_verb::quantize ? bytes_of(C) : 1, 8);
-    return l.block_rows == 1 && l.count * l.rows == 1 && l.columns % l.block_columns == 0 &&
-           l.block_columns % 8 == 0 && lanes >= 2 && lanes <= 32 && std::has_single_bit(lanes) &&
-           is_aligned_here;
+    const bool is_aligned_here = is_aligned(c.from, bytes_of(C), N) &&
+                                 is_aligned(c.to, V == block_verb::quantize ? bytes_of(C) : 1, N);
+    return follows_itself(l, N) && l.block_columns / N >= Shape::count && is_aligned_here;
+}
+
+/// The quick kernel of a shape of strips, if blocks lie so.
+template <class Way, block_verb V, class Shape>
+bool start_strips(const block_call<float>& c, stream s) {
+    if (!lies_in_strips<Way::C, V, Shape>(c)) return false;
+    const std::uint64_t groups = c.layout.size() / Shape::values;
+    const auto log2_lanes =
+        static_cast<unsigned>(std::countr_zero(c.layout.block_columns / Shape::values));
+    launch(&quick_lines<V, Way, Shape>, blocks_for(groups / Shape::count), s, c, c, groups,
+           log2_lanes);
+    return true;
+}
+
+/// The same with the shape that is fastest.
+template <class Way, block_verb V>
+bool start_lines(const block_call<float>& c, stream s) {
+    if constexpr (bytes_of(Way::C) == 2 && !is_stochastic(Way::mode)) {
+        const bool is_turned = c.turn.log2_size > 0;
+        if (!is_turned && c.layout.block_columns == 16 && start_strips<Way, V, whole_strips>(c, s))
+            return true;
+        if constexpr (V == block_verb::encode)
+            if (!is_turned && start_strips<Way, V, wide_strips>(c, s)) return true;
+    }
+    return start_strips<Way, V, narrow_strips>(c, s);
 }
 
 /// Words of a row that a thread of quick_columns holds: codes are written two at a time.
@@ -134,14 +157,9 @@ bool work_quickly(const block_call<worker_t<C>>& c, stream s) {
             });
             return true;
         }
-        if (!lies_in_strips<C, V>(c)) return false;
-        const std::uint64_t groups = c.layout.size() / 8;
-        const auto log2_lanes = static_cast<unsigned>(std::countr_zero(c.layout.block_columns / 8));
-        with_quick_way<C, V>(c, [&](auto way) {
-            launch(&quick_lines<V, decltype(way)>, blocks_for(groups / strips), s, c, c, groups,
-                   log2_lanes);
-        });
-        return true;
+        bool is_done = false;
+        with_quick_way<C, V>(c, [&](auto way) { is_done = start_lines<decltype(way), V>(c, s); });
+        return is_done;
     }
     return false;
 }

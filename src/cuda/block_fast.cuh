@@ -8,10 +8,11 @@
 
 namespace lowp::cuda::detail {
 
-/// Eight values of a lane.
-template <carrier C>
+/// Some values of a lane, in one run of memory.
+template <carrier C, int Values>
 struct strip {
-    static constexpr int words = 8 / values_a_word<C>;
+    static constexpr int values = Values;
+    static constexpr int words = Values / values_a_word<C>;
     std::uint32_t w[words] = {};
 
     __device__ void load(const void* x, std::uint64_t group) {
@@ -45,14 +46,24 @@ struct strip {
     }
 };
 
-/// Strips a lane and step.
-inline constexpr int strips = 2;
+/// How many values a strip has, and how many strips a lane and step: the lanes of a block, at least as
+/// many, work out a scale each.
+template <int Values, int Count>
+struct strip_shape {
+    static constexpr int values = Values, count = Count;
+};
+/// For every carrier and mode, and with transforms on the way.
+using narrow_strips = strip_shape<8, 2>;
+/// Where a scale costs more than what is scaled: blocks of one strip, and codes of 16-bit carriers.
+using whole_strips = strip_shape<16, 1>;
+using wide_strips = strip_shape<16, 2>;
 
 /// The largest finite magnitude of all strips, from the last to the first: what was read last is what
 /// the next kernel finds in the cache, which goes the other way.
 template <carrier C>
 __global__ void __launch_bounds__(block_threads)
     strips_maximum(const __grid_constant__ block_call<float> c, std::uint64_t groups) {
+    constexpr int strips = narrow_strips::count;
     const std::uint64_t warps = std::uint64_t{gridDim.x} * blockDim.x / 32;
     const unsigned lane = threadIdx.x % 32;
     const lane_turn<C> turn(c.turn, lane * 8);
@@ -61,7 +72,7 @@ __global__ void __launch_bounds__(block_threads)
     for (std::uint64_t t = (std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32; t < steps;
          t += warps) {
         const std::uint64_t first = (steps - 1 - t) * 32 * strips + lane;
-        strip<C> x[strips];
+        strip<C, narrow_strips::values> x[strips];
 #pragma unroll
         for (int u = 0; u < strips; ++u)
             if (first + u * 32 < groups) x[u].load(c.from, first + u * 32);
@@ -78,22 +89,23 @@ __global__ void __launch_bounds__(block_threads)
 }
 
 /// Converts and stores a strip.
-template <block_verb V, class Way>
+template <block_verb V, class Way, int Values>
 __device__ void finish_strip(const block_call<float>& c, const block_call<float>& slow,
-                             strip<Way::C> x, const quick_scale& scale, bool is_common,
+                             strip<Way::C, Values> x, const quick_scale& scale, bool is_common,
                              std::uint64_t group) {
     constexpr carrier C = Way::C;
     constexpr int N = values_a_word<C>;
+    constexpr int words = strip<C, Values>::words;
     word_scales<C> s;
     s.set_all(c, scale);
-    std::uint32_t random[8] = {};
+    std::uint32_t random[Values] = {};
     if constexpr (is_stochastic(Way::mode)) {
-        if (c.random == nullptr) random_words(c.source, c.first_index + group * 8, random);
-        else given_words(c.random, group * 8, c.element.random_shift, c.failures, random);
+        if (c.random == nullptr) random_words(c.source, c.first_index + group * Values, random);
+        else given_words(c.random, group * Values, c.element.random_shift, c.failures, random);
     }
     const auto all = [&]<scaling S>() {
 #pragma unroll
-        for (int j = 0; j < strip<C>::words; ++j) {
+        for (int j = 0; j < words; ++j) {
             std::uint32_t r[N];
 #pragma unroll
             for (int k = 0; k < N; ++k) r[k] = random[j * N + k];
@@ -102,7 +114,7 @@ __device__ void finish_strip(const block_call<float>& c, const block_call<float>
     };
     if (!is_common) {
 #pragma unroll
-        for (int j = 0; j < strip<C>::words; ++j)
+        for (int j = 0; j < words; ++j)
             x.w[j] = apply_carefully<C, V, Way::mode>(slow, s, x.w[j], random[j * N],
                                                       random[j * N + N - 1]);
     } else if (Way::always_multiplies || c.before == scaling::multiply) {
@@ -111,7 +123,7 @@ __device__ void finish_strip(const block_call<float>& c, const block_call<float>
         all.template operator()<scaling::divide>();
     }
     if constexpr (V == block_verb::quantize) x.store(c.to, group);
-    else store_code_words<C>(c, group * 8, x.w);
+    else store_code_words<C>(c, group * Values, x.w);
 }
 
 /// Thread blocks a processor, which bounds registers. 0: as the compiler has it, which takes 64 or 80 for
@@ -119,46 +131,65 @@ __device__ void finish_strip(const block_call<float>& c, const block_call<float>
 template <block_verb V>
 inline constexpr int quick_blocks = V == block_verb::encode ? 4 : 0;
 
-/// log2_lanes: of a block's strips, at least 1.
-template <block_verb V, class Way>
+/// What the lanes of a block found of each strip, shared out: the lane's own, of strip lane % Count.
+template <int Count>
+__device__ std::uint32_t largest_shared_out(std::uint32_t (&m)[Count], unsigned lane,
+                                            unsigned lanes_a_block) {
+#pragma unroll
+    for (unsigned d = Count / 2; d > 0; d /= 2) {
+        const bool up = (lane & d) != 0;
+#pragma unroll
+        for (unsigned k = 0; k < d; ++k) {
+            const auto keep = up ? m[k + d] : m[k];
+            const auto give = up ? m[k] : m[k + d];
+            m[k] = umax(keep, __shfl_xor_sync(all_lanes, give, d));
+        }
+    }
+    for (unsigned d = Count; d < lanes_a_block; d *= 2)
+        m[0] = umax(m[0], __shfl_xor_sync(all_lanes, m[0], d));
+    return m[0];
+}
+
+/// log2_lanes: of a block's strips, at least Shape::count.
+template <block_verb V, class Way, class Shape>
 __global__ void __launch_bounds__(block_threads, quick_blocks<V>)
     quick_lines(const __grid_constant__ block_call<float> c,
                 const __grid_constant__ block_call<float> slow, std::uint64_t groups,
                 unsigned log2_lanes) {
     constexpr carrier C = Way::C;
+    constexpr unsigned strips = Shape::count;
+    using values = strip<C, Shape::values>;
+    constexpr bool may_turn = Shape::values == narrow_strips::values;
     const unsigned lanes_a_block = 1U << log2_lanes;
     const std::uint64_t warps = std::uint64_t{gridDim.x} * blockDim.x / 32;
     const unsigned lane = threadIdx.x % 32;
     const unsigned own = lane % strips;  // the strip whose block's scale this lane works out
-    const lane_turn<C> turn(c.turn, lane * 8);
+    const lane_turn<C> turn(may_turn ? c.turn : turn_plan{}, lane * narrow_strips::values);
     for (std::uint64_t t = (std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x) / 32;
          t * 32 * strips < groups; t += warps) {
         const std::uint64_t first = t * 32 * strips + lane;
-        strip<C> x[strips];
+        values x[strips];
         std::uint32_t m[strips];
 #pragma unroll
-        for (int u = 0; u < strips; ++u) {
+        for (unsigned u = 0; u < strips; ++u) {
             if (first + u * 32 < groups) x[u].load(c.from, first + u * 32);
         }
-        if (c.turn.log2_size > 0)
+        if constexpr (may_turn)
+            if (c.turn.log2_size > 0)
 #pragma unroll
-            for (int u = 0; u < strips; ++u) turn.across(x[u].w);
+                for (unsigned u = 0; u < strips; ++u) turn.across(x[u].w);
 #pragma unroll
-        for (int u = 0; u < strips; ++u) m[u] = x[u].largest();
-        const auto given = __shfl_xor_sync(all_lanes, own == 0 ? m[1] : m[0], 1);
-        std::uint32_t largest = umax(own == 0 ? m[0] : m[1], given);
-        for (unsigned d = 2; d < lanes_a_block; d *= 2)
-            largest = umax(largest, __shfl_xor_sync(all_lanes, largest, d));
-        block_content<float> content{.largest = widened<C>(largest)};
+        for (unsigned u = 0; u < strips; ++u) m[u] = x[u].largest();
+        block_content<float> content{.largest =
+                                         widened<C>(largest_shared_out(m, lane, lanes_a_block))};
         bool is_common = !__any_sync(all_lanes, content.largest >= infinity_bits<float>);
         if (!is_common) {
-            block_content<float> each[strips];
 #pragma unroll
-            for (int u = 0; u < strips; ++u) {
-                each[u] = x[u].content();
-                merge(each[u], lanes_a_block);
+            for (unsigned u = 0; u < strips; ++u) {
+                auto each = x[u].content();
+                merge(each, lanes_a_block);
+                if (u == own) content = each;
             }
-            content = own == 0 ? each[0] : each[1];
         }
         const std::uint64_t mine = first + own * 32;
         const bool is_there = mine < groups;
@@ -166,17 +197,19 @@ __global__ void __launch_bounds__(block_threads, quick_blocks<V>)
         if (V == block_verb::encode && is_there && (lane & (lanes_a_block - 1)) < strips)
             store_scale_code(c, mine >> log2_lanes, block.code);
         is_common = is_common && !__any_sync(all_lanes, !is_quick(c, content.largest, block.scale));
-        const quick_scale other{__shfl_xor_sync(all_lanes, block.scale.total, 1),
-                                __shfl_xor_sync(all_lanes, block.scale.factor, 1)};
+        quick_scale scales[strips] = {block.scale};
+        if constexpr (strips > 1) {
 #pragma unroll
-        for (int u = 0; u < strips; ++u)
-            if (first + u * 32 < groups) {
-                const bool is_own = own == u;
-                finish_strip<V, Way>(c, slow, x[u],
-                                     {is_own ? block.scale.total : other.total,
-                                      is_own ? block.scale.factor : other.factor},
-                                     is_common, first + u * 32);
+            for (unsigned u = 0; u < strips; ++u) {
+                const unsigned owner = (lane & ~(strips - 1)) + u;
+                scales[u] = {__shfl_sync(all_lanes, block.scale.total, owner),
+                             __shfl_sync(all_lanes, block.scale.factor, owner)};
             }
+        }
+#pragma unroll
+        for (unsigned u = 0; u < strips; ++u)
+            if (first + u * 32 < groups)
+                finish_strip<V, Way>(c, slow, x[u], scales[u], is_common, first + u * 32);
     }
 }
 

@@ -264,17 +264,25 @@ __device__ void store_code_words(const block_call<float>& c, std::uint64_t i,
 #pragma unroll
     for (int k = 0; k < pairs; ++k)
         two[k] = bytes_of(C) == 2 ? w[k] : w[2 * k] | w[2 * k + 1] << 16;
-    if constexpr (pairs == 4) {  // eight codes: bytes put together by permutations
+    if constexpr (pairs % 4 == 0) {  // eight codes: bytes put together by permutations
         auto* const to = static_cast<std::uint8_t*>(c.to);
         if (c.is_dense) {
-            std::uint32_t b[4];
+            group<std::uint32_t, pairs / 4> g;
 #pragma unroll
-            for (int k = 0; k < 4; ++k) b[k] = two[k] | two[k] >> 12;
-            *reinterpret_cast<std::uint32_t*>(to + i / 2) = __byte_perm(
-                __byte_perm(b[0], b[1], 0x0040), __byte_perm(b[2], b[3], 0x0040), 0x5410);
+            for (int k = 0; k < pairs; k += 4) {
+                std::uint32_t b[4];
+#pragma unroll
+                for (int j = 0; j < 4; ++j) b[j] = two[k + j] | two[k + j] >> 12;
+                g.at[k / 4] = __byte_perm(__byte_perm(b[0], b[1], 0x0040),
+                                          __byte_perm(b[2], b[3], 0x0040), 0x5410);
+            }
+            *reinterpret_cast<group<std::uint32_t, pairs / 4>*>(to + i / 2) = g;
         } else {
-            *reinterpret_cast<uint2*>(to + i) = {__byte_perm(two[0], two[1], 0x6420),
-                                                 __byte_perm(two[2], two[3], 0x6420)};
+            group<std::uint32_t, pairs / 2> g;
+#pragma unroll
+            for (int k = 0; k < pairs / 2; ++k)
+                g.at[k] = __byte_perm(two[2 * k], two[2 * k + 1], 0x6420);
+            *reinterpret_cast<group<std::uint32_t, pairs / 2>*>(to + i) = g;
         }
         return;
     }
