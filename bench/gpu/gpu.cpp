@@ -106,6 +106,22 @@ void blocks(const void* x, void* y, void* z, void* extra, cuda::carrier c, const
             [&] { cuda::decode(memory, z, c, f, l, o); });
 }
 
+/// Arrays that lie in memory as their transposes, into C order.
+void transposed(void* x, void* y, cuda::carrier c) {
+    const std::size_t side = std::size_t{1} << 14;
+    static_assert(n == std::size_t{1} << 28);
+    const std::size_t shape[] = {side, side};
+    const std::ptrdiff_t turned[] = {1, static_cast<std::ptrdiff_t>(side)};
+    const auto from = cuda::layout::of(shape, turned);
+    const auto to = cuda::layout::of(shape);
+    const double bytes = cuda::bytes_of(c);
+    const auto& f = lowp::float8_e4m3fn;
+    const std::string what = std::string(name_of(c)) + " float8_e4m3fn, transposed into C order";
+    row("quantize " + what, 2 * bytes, [&] { cuda::quantize({x, c, from}, {y, c, to}, f); });
+    row("encode " + what, bytes + 1, [&] { cuda::encode({x, c, from}, {y, 1, to}, f); });
+    row("decode " + what, bytes + 1, [&] { cuda::decode({y, 1, from}, {x, c, to}, f); });
+}
+
 }  // namespace
 
 int main() {
@@ -162,12 +178,7 @@ int main() {
         row("pack " + std::to_string(bits), each, [&] { cuda::pack(codes, n, bits, bytes, o); });
         row("unpack " + std::to_string(bits), each, [&] { cuda::unpack(bytes, bits, codes, n); });
     }
-    const std::size_t side = std::size_t{1} << 14;
-    const std::size_t shape[] = {side, side};
-    const std::ptrdiff_t turned[] = {1, static_cast<std::ptrdiff_t>(side)};
-    row("quantize float32 float8_e4m3fn, transposed into C order", 8, [&] {
-        cuda::quantize({x, cuda::carrier::float32, cuda::layout::of(shape, turned)},
-                       {y, cuda::carrier::float32, cuda::layout::of(shape)}, lowp::float8_e4m3fn);
-    });
+    for (const cuda::carrier c : {cuda::carrier::float32, cuda::carrier::bfloat16})
+        transposed(x, y, c);
     return 0;
 }

@@ -3,6 +3,7 @@
 // take alike, once for some elements, and the width of codes another.
 #pragma once
 
+#include "conversion_tiles.cuh"
 #include "conversion_ways.cuh"
 #include "device.cuh"
 #include "lowp/random.hpp"
@@ -60,6 +61,7 @@ struct quantize_verb {
     using T = worker_t<C>;
     using word = word_of<T>;
     static constexpr int step = step_of<C>;
+    static constexpr bool takes_random = Chance == chance::random;
 
     template <int N>
     __device__ static void load(const call<T>& c, std::uint64_t i, word (&v)[N]) {
@@ -90,6 +92,7 @@ struct encode_verb {
     using T = worker_t<C>;
     using word = word_of<T>;
     static constexpr int step = step_of<C>;
+    static constexpr bool takes_random = Chance == chance::random;
 
     template <int N>
     __device__ static void load(const call<T>& c, std::uint64_t i, word (&v)[N]) {
@@ -127,6 +130,7 @@ struct decode_verb {
     using T = worker_t<C>;
     using word = word_of<T>;
     static constexpr int step = step_of<C>;
+    static constexpr bool takes_random = false;
 
     template <int N>
     __device__ static void load(const call<T>& c, std::uint64_t i, word (&v)[N]) {
@@ -217,7 +221,10 @@ void launch_over(const call<T>& c, const walk& w, int from_bytes, int to_bytes, 
         const std::uint64_t threads = w.size / Run::step + w.size % Run::step;
         return launch(&convert_run<Run>, blocks_for(threads), s, c, w.first_index, w.size);
     }
-    launch(&convert_walk<Walk>, blocks_for(w.size), s, c, w);
+    const int along = axis_of_source(w);
+    if (along < 0) return launch(&convert_walk<Walk>, blocks_for(w.size), s, c, w);
+    const std::uint64_t tiles = tiles_of(w, along);
+    launch(&convert_tiles<Walk>, blocks_for(tiles * block_threads), s, c, w, along, tiles);
 }
 
 template <class F>

@@ -125,5 +125,81 @@ TEST_CASE("a bit above the format's is told wherever the byte lies, and left out
     }
 }
 
+/// Arrays of shape {3, rows, columns} that lie in memory as {columns, 3, rows}, read into C order.
+template <class In>
+struct turned {
+    std::size_t rows, columns;
+    std::vector<In> lying;
+
+    [[nodiscard]] std::size_t size() const { return 3 * rows * columns; }
+    [[nodiscard]] cuda::layout from() const {
+        const std::size_t shape[] = {3, rows, columns};
+        const std::ptrdiff_t strides[] = {static_cast<std::ptrdiff_t>(rows), 1,
+                                          static_cast<std::ptrdiff_t>(3 * rows)};
+        return cuda::layout::of(shape, strides);
+    }
+    [[nodiscard]] cuda::layout to() const { return cuda::layout::of({3, rows, columns}); }
+    [[nodiscard]] std::vector<In> in_order() const {
+        std::vector<In> x;
+        for (std::size_t b = 0; b < 3; ++b)
+            for (std::size_t r = 0; r < rows; ++r)
+                for (std::size_t k = 0; k < columns; ++k)
+                    x.push_back(lying[(k * 3 + b) * rows + r]);
+        return x;
+    }
+};
+
+template <class T>
+std::size_t turned_differences(std::size_t rows, std::size_t columns, const format& f,
+                               const projection& p) {
+    const turned<T> x{rows, columns, inputs<T>(3 * rows * columns, 55)};
+    const auto in_order = x.in_order();
+    options h = host_options({7, 9}, 5);
+    if (!f.has_nan()) h.nan_code = f.max_code();
+    cuda::options o;
+    o.source = {7, 9};
+    o.first_index = 5;
+    o.nan_code = h.nan_code;
+    const device_array<T> from(x.lying);
+    std::vector<T> values(x.size());
+    quantize<T>(std::span<const T>(in_order), std::span<T>(values), f, p, h);
+    const device_array<T> to(x.size());
+    cuda::quantize({from.data(), carrier_of<T>, x.from()}, {to.data(), carrier_of<T>, x.to()}, f, p,
+                   o);
+    std::size_t wrong = differences(to.host(), values, "turned, quantize " + text(f, p));
+    std::vector<std::uint8_t> codes(x.size());
+    encode<T, std::uint8_t>(std::span<const T>(in_order), std::span<std::uint8_t>(codes), f, p, h);
+    const device_array<std::uint8_t> to_codes(x.size());
+    cuda::encode({from.data(), carrier_of<T>, x.from()}, {to_codes.data(), 1, x.to()}, f, p, o);
+    return wrong + differences(to_codes.host(), codes, "turned, encode " + text(f, p));
+}
+
+TEST_CASE_TEMPLATE("arrays whose neighbours turn give the bits of the CPU, random ones too", T,
+                   float, double, f16, bf16) {
+    std::size_t wrong = 0;
+    for (const rounding r :
+         {rounding::nearest_ties_to_even, rounding::toward_negative, rounding::stochastic_b})
+        for (const format& f : {float8_e4m3fn, float4_e2m1fn})
+            for (const auto& [rows, columns] :
+                 {std::pair{64UL, 128UL}, {33UL, 65UL}, {130UL, 95UL}, {31UL, 64UL}, {1UL, 70UL}})
+                wrong += turned_differences<T>(rows, columns, f, {r});
+    CHECK(wrong == 0);
+}
+
+TEST_CASE_TEMPLATE("codes whose neighbours turn decode to the values of the CPU", T, float, double,
+                   f16, bf16) {
+    dice d(57);
+    turned<std::uint8_t> codes{70, 101, {}};
+    while (codes.lying.size() < codes.size()) codes.lying.push_back(static_cast<std::uint8_t>(d()));
+    std::vector<T> wanted(codes.size());
+    decode<T, std::uint8_t>(std::span<const std::uint8_t>(codes.in_order()), std::span<T>(wanted),
+                            float8_e5m2, host_options({}, 0));
+    const device_array<std::uint8_t> from(codes.lying);
+    const device_array<T> to(codes.size());
+    cuda::decode({from.data(), 1, codes.from()}, {to.data(), carrier_of<T>, codes.to()},
+                 float8_e5m2);
+    CHECK(differences(to.host(), wanted, "turned, decode") == 0);
+}
+
 }  // namespace
 }  // namespace lowp::test
