@@ -119,29 +119,12 @@ bool start_lines(const block_call<float>& c, stream s) {
     return start_strips<Way, V, narrow_strips>(c, s);
 }
 
-/// Words of a row that a thread of quick_columns holds: codes are written two at a time.
-template <carrier C, block_verb V>
-inline constexpr int column_words = V == block_verb::encode&& bytes_of(C) == 4 ? 2 : 1;
-
-/// Whether blocks stand upright, 16 or 32 rows, and their columns in whole words.
-template <carrier C, block_verb V>
-bool stands_in_words(const block_call<worker_t<C>>& c) {
-    const block_layout& l = c.layout;
-    const int columns = column_words<C, V> * (4 / bytes_of(C));
-    const bool is_aligned_here =
-        is_aligned(c.from, bytes_of(C), columns) &&
-        is_aligned(c.to, V == block_verb::quantize ? bytes_of(C) : 1, columns);
-    return stands_in_columns(l, columns) && is_aligned_here;
-}
-
 /// Whether a quick kernel did it.
 template <carrier C, block_verb V>
 bool work_quickly(const block_call<worker_t<C>>& c, stream s) {
     if constexpr (C != carrier::float64) {
         if (c.way == quick_elements::none) return false;
-        const bool is_turned_away =  // codes by chance are written seldom, and long to compile
-            V == block_verb::encode && c.way == quick_elements::chance;
-        if (!is_turned_away && stands_in_words<C, V>(c)) {
+        if (stands_in_words<C, V>(c)) {
             constexpr int W = column_words<C, V>;
             const block_layout& l = c.layout;
             const auto across = static_cast<std::uint32_t>(l.columns / (W * (4 / bytes_of(C))));

@@ -174,10 +174,12 @@ __global__ void __launch_bounds__(block_threads, quick_blocks<V>)
         for (unsigned u = 0; u < strips; ++u) {
             if (first + u * 32 < groups) x[u].load(c.from, first + u * 32);
         }
-        if constexpr (may_turn)
-            if (c.turn.log2_size > 0)
+        if constexpr (may_turn) {
+            if (c.turn.log2_size > 0) {
 #pragma unroll
                 for (unsigned u = 0; u < strips; ++u) turn.across(x[u].w);
+            }
+        }
 #pragma unroll
         for (unsigned u = 0; u < strips; ++u) m[u] = x[u].largest();
         block_content<float> content{.largest =

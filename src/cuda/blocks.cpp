@@ -20,10 +20,18 @@ constexpr std::size_t rounded_up(std::size_t bytes) { return (bytes + 15) / 16 *
 
 bool is_huge(const block_layout& l) { return l.block_rows * l.block_columns > detail::huge_from; }
 
-/// Whether encode closes codes up while it writes them.
+/// Whether encode closes codes up while it writes them, whichever kernel it takes.
 bool packs_at_once(const block_format& f, const block_layout& l) {
     return f.element_bits() == 4 && detail::follows_itself(walked(l), detail::small_step) &&
            l.columns * 4 % 8 == 0;
+}
+
+/// Whether encode down columns closes codes up while it writes them: two columns' make a byte, which
+/// only the quick kernel has in one thread. c: with the memory that it would write to.
+template <carrier C>
+bool closes_columns(const detail::block_call<detail::worker_t<C>>& c) {
+    return c.is_dense && c.code_bits == 4 && c.layout.columns % 2 == 0 &&
+           detail::stands_in_words<C, detail::block_verb::encode>(c);
 }
 
 /// Whether the kernels of a call transform runs on their way: quick ones, of values in strips of eight or
@@ -234,21 +242,28 @@ void encode(const void* x, carrier c, const block_memory& to, const block_format
         call.outer_codes = to.outer;
         const parts p(c, f, l, to.packing, o.hadamard_size, detail::block_verb::encode);
         const memory_left left = divide<C>("encode", call, p, o);
-        call.to = p.loose > 0 ? left.loose : to.codes;
-        call.is_dense = to.packing == packing::dense && bits < 8 && p.loose == 0;
         const void* const read = left.turned != nullptr ? left.turned : x;
-        if (l.size() > 0 && call.is_dense &&
+        call.from = read;
+        call.to = to.codes;
+        call.is_dense = to.packing == packing::dense && bits < 8;
+        const bool packs_after = p.loose > 0 && !closes_columns<C>(call);
+        if (packs_after) {
+            call.to = left.loose;
+            call.is_dense = false;
+        }
+        if (l.size() > 0 && call.is_dense && p.loose == 0 &&
             (!detail::is_aligned(read, bytes_of(C), detail::small_step) ||
              !detail::is_aligned(to.codes, 1, detail::small_step)))
             fail("encode",
                  "packed codes of 4 bits need x and codes on boundaries of 16 "
                  "bytes; copy x, or encode loose");
+        call.from = x;
         turn<C>("encode", call, o, left.turned, s);
         find_outer<C>(call, s);
         if (l.size() == 0) return;
         find_scales<C>(call, f, s);
         detail::block_elements<C, detail::block_verb::encode>::work(call, s);
-        if (p.loose > 0)
+        if (packs_after)
             detail::pack_lines(left.loose, l.count * l.rows, l.columns, bits, to.codes, s);
     });
 }
