@@ -78,12 +78,15 @@ __device__ void finish_columns(const block_call<float>& c, const block_call<floa
                                std::uint64_t first, std::uint64_t stride, std::uint32_t rows) {
     constexpr carrier C = Way::C;
     constexpr int N = values_a_word<C>;
-    const auto all = [&](const auto& apply) {
+    const bool is_dense = V == block_verb::encode && c.is_dense;
+    // Which rows there are, and how codes are packed, are asked before the loop where it is quick.
+    const auto over = [&](std::uint32_t count, auto how, const auto& apply) {
+        std::uint64_t i = first;
 #pragma unroll
-        for (int r = 0; r < Rows; ++r) {
-            if (static_cast<std::uint32_t>(r) >= rows) continue;
+        for (int r = 0; r < Rows; ++r, i += stride) {
+            if (static_cast<std::uint32_t>(r) >= count) continue;
             std::uint32_t random[Words * N] = {};
-            if constexpr (is_stochastic(Way::mode)) draw(c, first + r * stride, random);
+            if constexpr (is_stochastic(Way::mode)) draw(c, i, random);
             std::uint32_t y[Words];
 #pragma unroll
             for (int j = 0; j < Words; ++j) {
@@ -92,9 +95,8 @@ __device__ void finish_columns(const block_call<float>& c, const block_call<floa
                 for (int k = 0; k < N; ++k) own[k] = random[j * N + k];
                 y[j] = apply(s[j], x.w[r][j], own);
             }
-            const std::uint64_t i = first + r * stride;
             if constexpr (V == block_verb::encode) {
-                store_code_words<C>(c, i, y);
+                store_code_words<C>(c, how, i, y);
             } else {
                 using pack = group<std::uint32_t, Words>;
                 pack g;
@@ -103,6 +105,13 @@ __device__ void finish_columns(const block_call<float>& c, const block_call<floa
                 *reinterpret_cast<pack*>(static_cast<std::uint8_t*>(c.to) + i * bytes_of(C)) = g;
             }
         }
+    };
+    const auto some = [&](const auto& apply) {
+        over(rows, is_dense ? packing::dense : packing::loose, apply);
+    };
+    const auto all = [&](const auto& apply) {
+        if (is_dense) over(Rows, std::integral_constant<packing, packing::dense>{}, apply);
+        else over(Rows, std::integral_constant<packing, packing::loose>{}, apply);
     };
     const auto carefully = [&](const auto& of, std::uint32_t w, const auto& random) {
         return apply_carefully<C, V, Way::mode>(slow, of, w, random[0], random[N - 1]);
@@ -114,13 +123,13 @@ __device__ void finish_columns(const block_call<float>& c, const block_call<floa
         return Way::template apply<scaling::divide>(c, of, w, random);
     };
     if constexpr (is_stochastic(Way::mode)) {  // random words are the larger part: once
-        all([&](const auto& of, std::uint32_t w, const auto& random) {
+        some([&](const auto& of, std::uint32_t w, const auto& random) {
             return !is_common                      ? carefully(of, w, random)
                    : c.before == scaling::multiply ? multiplied(of, w, random)
                                                    : divided(of, w, random);
         });
-    } else if (!is_common) {
-        all(carefully);
+    } else if (!is_common || rows != Rows) {
+        some(carefully);
     } else if (Way::always_multiplies || c.before == scaling::multiply) {
         all(multiplied);
     } else {

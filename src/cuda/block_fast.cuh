@@ -123,7 +123,7 @@ __device__ void finish_strip(const block_call<float>& c, const block_call<float>
         all.template operator()<scaling::divide>();
     }
     if constexpr (V == block_verb::quantize) x.store(c.to, group);
-    else store_code_words<C>(c, group * Values, x.w);
+    else store_code_words<C>(c, c.is_dense ? packing::dense : packing::loose, group * Values, x.w);
 }
 
 /// Thread blocks a processor, which bounds registers. 0: as the compiler has it, which takes 64 or 80 for

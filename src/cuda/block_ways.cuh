@@ -255,18 +255,19 @@ __device__ std::uint32_t apply_carefully(const block_call<float>& c, const word_
 // ---- codes ----------------------------------------------------------------------------------------
 
 /// Codes of N neighbours, side by side in words as `apply` gives them, closed up: two a word of 16-bit
-/// carriers, one a word of float32.
-template <carrier C, int W>
-__device__ void store_code_words(const block_call<float>& c, std::uint64_t i,
+/// carriers, one a word of float32. how: a packing, or a constant one.
+template <carrier C, class How, int W>
+__device__ void store_code_words(const block_call<float>& c, How how, std::uint64_t i,
                                  const std::uint32_t (&w)[W]) {
+    const bool is_dense = how == packing::dense;
     constexpr int pairs = W * values_a_word<C> / 2;
     std::uint32_t two[pairs];
 #pragma unroll
     for (int k = 0; k < pairs; ++k)
         two[k] = bytes_of(C) == 2 ? w[k] : w[2 * k] | w[2 * k + 1] << 16;
+    auto* const to = static_cast<std::uint8_t*>(c.to);
     if constexpr (pairs % 4 == 0) {  // eight codes: bytes put together by permutations
-        auto* const to = static_cast<std::uint8_t*>(c.to);
-        if (c.is_dense) {
+        if (is_dense) {
             group<std::uint32_t, pairs / 4> g;
 #pragma unroll
             for (int k = 0; k < pairs; k += 4) {
@@ -284,23 +285,23 @@ __device__ void store_code_words(const block_call<float>& c, std::uint64_t i,
                 g.at[k] = __byte_perm(two[2 * k], two[2 * k + 1], 0x6420);
             *reinterpret_cast<group<std::uint32_t, pairs / 2>*>(to + i) = g;
         }
-        return;
-    }
-    if (c.is_dense) {
-        group<std::uint8_t, pairs> g;
+    } else {
+        if (is_dense) {
+            group<std::uint8_t, pairs> g;
 #pragma unroll
-        for (int k = 0; k < pairs; ++k) g.at[k] = static_cast<std::uint8_t>(two[k] | two[k] >> 12);
-        *reinterpret_cast<group<std::uint8_t, pairs>*>(static_cast<std::uint8_t*>(c.to) + i / 2) =
-            g;
-        return;
-    }
-    group<std::uint8_t, 2 * pairs> g;
+            for (int k = 0; k < pairs; ++k)
+                g.at[k] = static_cast<std::uint8_t>(two[k] | two[k] >> 12);
+            *reinterpret_cast<group<std::uint8_t, pairs>*>(to + i / 2) = g;
+        } else {
+            group<std::uint8_t, 2 * pairs> g;
 #pragma unroll
-    for (int k = 0; k < pairs; ++k) {
-        g.at[2 * k] = static_cast<std::uint8_t>(two[k]);
-        g.at[2 * k + 1] = static_cast<std::uint8_t>(two[k] >> 16);
+            for (int k = 0; k < pairs; ++k) {
+                g.at[2 * k] = static_cast<std::uint8_t>(two[k]);
+                g.at[2 * k + 1] = static_cast<std::uint8_t>(two[k] >> 16);
+            }
+            *reinterpret_cast<group<std::uint8_t, 2 * pairs>*>(to + i) = g;
+        }
     }
-    *reinterpret_cast<group<std::uint8_t, 2 * pairs>*>(static_cast<std::uint8_t*>(c.to) + i) = g;
 }
 
 }  // namespace lowp::cuda::detail
