@@ -6,6 +6,7 @@
 #include "block_fast.cuh"
 #include "block_kernels.cuh"
 #include "block_outer.cuh"
+#include "block_pieces.cuh"
 #include "block_search.cuh"
 
 namespace lowp::cuda::detail {
@@ -119,6 +120,31 @@ bool start_lines(const block_call<float>& c, stream s) {
     return start_strips<Way, V, narrow_strips>(c, s);
 }
 
+/// Blocks of at least a strip for each thread of a thread block, in whole strips. Returns whether they
+/// are.
+template <class Way, block_verb V>
+bool start_pieces(const block_call<float>& c, stream s) {
+    constexpr int N = narrow_strips::values;
+    const block_layout& l = c.layout;
+    const std::uint64_t size = std::uint64_t{l.block_rows} * l.block_columns;
+    const bool is_aligned_here =
+        is_aligned(c.from, bytes_of(Way::C), N) &&
+        is_aligned(c.to, V == block_verb::quantize ? bytes_of(Way::C) : 1, N);
+    if (size < block_threads * N || l.columns % N != 0 || l.block_columns % N != 0 ||
+        !is_aligned_here)
+        return false;
+    const std::uint64_t pieces = (size + piece - 1) / piece;
+    const std::uint64_t tasks = pieces * l.blocks();
+    const unsigned grid = blocks_for(tasks * block_threads);
+    if (pieces > 1) {
+        check(cudaMemsetAsync(c.blocks, 0, l.blocks() * sizeof(*c.blocks), s), "the workspace");
+        launch(&quick_contents<Way::C>, grid, s, c, tasks, pieces);
+        launch(&huge_scales<V, float>, blocks_for(l.blocks()), s, c, std::uint64_t{l.blocks()});
+    }
+    launch(&quick_pieces<V, Way>, grid, s, c, c, tasks, pieces);
+    return true;
+}
+
 /// Whether a quick kernel did it.
 template <carrier C, block_verb V>
 bool work_quickly(const block_call<worker_t<C>>& c, stream s) {
@@ -141,7 +167,10 @@ bool work_quickly(const block_call<worker_t<C>>& c, stream s) {
             return true;
         }
         bool is_done = false;
-        with_quick_way<C, V>(c, [&](auto way) { is_done = start_lines<decltype(way), V>(c, s); });
+        with_quick_way<C, V>(c, [&](auto way) {
+            using Way = decltype(way);
+            is_done = start_lines<Way, V>(c, s) || start_pieces<Way, V>(c, s);
+        });
         return is_done;
     }
     return false;

@@ -195,6 +195,14 @@ __device__ inline void raise(std::uint64_t& at, std::uint64_t w) {
         atomicMax(reinterpret_cast<unsigned long long*>(&at), static_cast<unsigned long long>(w));
 }
 
+/// The same of what is known of a block.
+template <class T>
+__device__ void raise(huge_block<T>& all, const block_content<T>& content) {
+    raise(all.largest, content.largest);
+    if (content.has_nan) atomicOr(&all.has_nan, 1U);
+    if (content.has_inf) atomicOr(&all.has_inf, 1U);
+}
+
 template <carrier C, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     huge_contents(const __grid_constant__ block_call<T> c, std::uint64_t tasks,
@@ -207,11 +215,7 @@ __global__ void __launch_bounds__(block_threads)
         gather<C>(c, p, begin, end_of_piece(p, begin), threadIdx.x, blockDim.x, moves_groups,
                   content);
         merge(content, 32);
-        if (threadIdx.x % 32 != 0) continue;
-        huge_block<T>& all = c.blocks[block];
-        raise(all.largest, content.largest);
-        if (content.has_nan) atomicOr(&all.has_nan, 1U);
-        if (content.has_inf) atomicOr(&all.has_inf, 1U);
+        if (threadIdx.x % 32 == 0) raise(c.blocks[block], content);
     }
 }
 
