@@ -77,21 +77,25 @@ void fill(void* x, cuda::carrier c) {
     else fill_as<lowp::minifloat<lowp::bfloat16>>(x);
 }
 
-/// Blocks along the last axis of rows of 4096, or another.
+/// Blocks along the last axis of rows of 4096, or another; of runs that a Hadamard matrix of
+/// `hadamard_size` turned on the way, if any.
 void blocks(const void* x, void* y, void* z, void* extra, cuda::carrier c, const char* name,
-            int axis = -1) {
+            int axis = -1, std::size_t hadamard_size = 0) {
     const auto f = lowp::parse_block_format(name);
     const std::size_t shape[] = {n / 4096, 4096};
     const auto l = lowp::layout_of(f.shape, shape, axis);
     cuda::block_options o;
     auto* const scales = static_cast<std::uint8_t*>(extra) + (std::size_t{1} << 30);
     o.workspace = extra;
+    o.hadamard_size = hadamard_size;
     o.failures = reinterpret_cast<std::uint32_t*>(scales + (std::size_t{1} << 28));
     const double bytes = cuda::bytes_of(c);
     // Two levels read twice; so does a scale that blocks larger than a thread block's share have.
     const bool reads_twice = f.outer.per != lowp::granularity::none || f.shape.columns == 0;
     const double in = reads_twice ? 2 * bytes : bytes;
-    const std::string what = std::string(name_of(c)) + " " + name + (axis == -1 ? "" : ", axis 0");
+    const std::string what =
+        std::string(name_of(c)) + " " + name + (axis == -1 ? "" : ", axis 0") +
+        (hadamard_size == 0 ? "" : ", turned by " + std::to_string(hadamard_size));
     row("quantize " + what, in + bytes, [&] { cuda::quantize(x, y, c, f, l, o); });
     const double codes = f.element_bits() / 8.0;
     const int scale_bytes = (f.scale.bits() + 7) / 8;
@@ -101,7 +105,7 @@ void blocks(const void* x, void* y, void* z, void* extra, cuda::carrier c, const
                                     reinterpret_cast<double*>(scales + (std::size_t{1} << 28) + 8),
                                     lowp::packing::dense};
     row("encode " + what, in + codes + all_scales, [&] { cuda::encode(x, c, memory, f, l, o); });
-    if (axis == -1)
+    if (axis == -1 && hadamard_size == 0)
         row("decode " + what, bytes + codes + all_scales,
             [&] { cuda::decode(memory, z, c, f, l, o); });
 }
@@ -164,6 +168,8 @@ int main() {
               "deepseek_128x128", "int8_row", "nf4"})
             blocks(x, y, z, extra, c, name);
         blocks(x, y, z, extra, c, "mxfp4", 0);
+        for (const char* const name : {"mxfp4", "nvfp4", "nvfp4/rounding=stochastic_a"})
+            blocks(x, y, z, extra, c, name, -1, 16);
     }
     const std::vector<std::uint8_t> nibbles(n, 5);
     check(cudaMemcpy(x, nibbles.data(), n, cudaMemcpyHostToDevice));
