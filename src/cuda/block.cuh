@@ -156,8 +156,7 @@ bool work_quickly(const block_call<worker_t<C>>& c, stream s) {
             const auto across = static_cast<std::uint32_t>(l.columns / (W * (4 / bytes_of(C))));
             const std::uint64_t tasks = l.count * l.blocks_down() * across;
             with_quick_way<C, V>(c, [&](auto way) {
-                if constexpr (V == block_verb::encode && is_stochastic(decltype(way)::mode)) return;
-                else if (l.block_rows == 16)
+                if (l.block_rows == 16)
                     launch(&quick_columns<V, decltype(way), 16, W>, blocks_for(tasks), s, c, c,
                            tasks, across);
                 else
@@ -261,7 +260,8 @@ void block_kernels<C>::decode(const block_call<T>& c, stream s) {
     const bool are_aligned = is_aligned(c.from, 1, N) && is_aligned(c.to, bytes_of(C), N);
     const bool are_groups = l.columns % N == 0 && l.block_columns % N == 0 && c.line_codes == n;
     const auto in_groups = [&](auto bits) {
-        launch(&decode_groups<C, decltype(bits)::value>, blocks_for(n / N), s, c,
+        launch(&decode_groups<C, decltype(bits)::value>,
+               blocks_for(n / N, bytes_of(C) == 2 ? usual_times : many_times), s, c,
                c.book == nullptr ? codebook{} : *c.book, n / N, log2_of_groups(l, N));
     };
     if (are_aligned && are_groups && c.code_bytes == 1 &&

@@ -145,14 +145,11 @@ template <carrier C, block_verb V>
 inline constexpr int column_words = V == block_verb::encode&& bytes_of(C) == 4 ? 2 : 1;
 
 /// Whether quick_columns does a call: blocks of 16 or 32 rows stand upright, their columns in whole words.
-/// Codes by chance are written seldom, and long to compile.
 template <carrier C, block_verb V>
 [[nodiscard]] bool stands_in_words(const block_call<worker_t<C>>& c) {
     constexpr bool encodes = V == block_verb::encode;
     const int columns = column_words<C, V> * (4 / bytes_of(C));
-    const bool is_quick =
-        c.way == quick_elements::nearest || (c.way == quick_elements::chance && !encodes);
-    return C != carrier::float64 && is_quick && c.known == nullptr &&
+    return C != carrier::float64 && c.way != quick_elements::none && c.known == nullptr &&
            stands_in_columns(c.layout, columns) && is_aligned(c.from, bytes_of(C), columns) &&
            is_aligned(c.to, encodes ? 1 : bytes_of(C), columns);
 }

@@ -12,7 +12,8 @@ namespace lowp::cuda::detail {
 
 inline constexpr int both_threads = 128;
 /// Blocks a processor: so few registers a thread that some warps wait for memory while others work.
-inline constexpr int both_blocks = 5;
+template <rounding R>
+inline constexpr int both_blocks = is_stochastic(R) ? 5 : 7;
 /// Columns of a lane: as many as keep its values in 32 words.
 template <int Rows>
 inline constexpr int both_columns = Rows == 16 ? 4 : 2;
@@ -110,18 +111,10 @@ struct row_scales {
             set(c, slow, k + own, m[k] >> 16);
         }
     }
-    /// Row r's, from the lane that worked it out. fits_halves: bfloat16 holds both numbers.
-    __device__ quick_scale of(int r, bool fits_halves) const {
-        const int i = r % pairs;
-        const unsigned owner = (threadIdx.x % 32 & ~(lanes_a_block - 1U)) + i / own;
-        const quick_scale& mine = scales[i % own + (r < pairs ? 0 : own)];
-        if (fits_halves) {
-            const auto both =
-                __shfl_sync(all_lanes, __byte_perm(mine.total, mine.factor, 0x7632), owner);
-            return {both << 16, both & 0xFFFF0000U};
-        }
-        return {__shfl_sync(all_lanes, mine.total, owner),
-                __shfl_sync(all_lanes, mine.factor, owner)};
+    /// The row of scale k of this lane.
+    __device__ static int row_of(int k) {
+        const int first = static_cast<int>(threadIdx.x % lanes_a_block) * own;
+        return k < own ? first + k : first + k - own + pairs;
     }
 
 private:
@@ -141,66 +134,54 @@ private:
     }
 };
 
-template <class Way, int Rows>
+/// Rows of a shelf in their blocks, two a step; x: the same in registers.
+template <class Way, int Rows, int Words>
 __device__ void finish_rows(const block_call<float>& c, const block_call<float>& slow,
-                            const both_tile<Way::C, Rows>& x, const both_place& at,
+                            const both_tile<Way::C, Rows>& x,
+                            const shelf<Rows, Words, both_threads>& kept, const both_place& at,
                             std::uint32_t columns) {
     constexpr carrier C = Way::C;
-    constexpr int N = values_a_word<C>;
-    constexpr int Words = both_columns<Rows> / N;
-    const row_scales<C, Rows> scales(c, slow, x);
+    using words = group<std::uint32_t, Words>;
+    using row_scales = row_scales<C, Rows>;
+    struct known_scale {
+        quick_scale scale;
+        float inverse;
+    };
+    __shared__ known_scale of_rows[both_threads / row_scales::lanes_a_block][Rows];
+    known_scale* const mine = of_rows[threadIdx.x / row_scales::lanes_a_block];
+    const row_scales scales(c, slow, x);
     const bool is_common = __all_sync(all_lanes, scales.is_common);
-    constexpr bool fits_halves = Way::always_multiplies;  // then scales are powers of two
-    const auto all = [&](const auto& apply) {
 #pragma unroll
-        for (int r = 0; r < Rows; ++r) {
+    for (int k = 0; k < 2 * row_scales::own; ++k)
+        mine[row_scales::row_of(k)] = {scales.scales[k], inverse_of(c, scales.scales[k])};
+    __syncwarp();
+    if (!at.is_there) return;
+    const std::uint64_t of_source = c.source.stream();
+#pragma unroll 1
+    for (int r = 0; r < Rows; r += 2) {
+        const std::uint64_t i = at.first + std::uint64_t{columns} * static_cast<unsigned>(r);
+        std::uint32_t random[2][both_columns<Rows>] = {};
+        if constexpr (is_stochastic(Way::mode)) draw(c, of_source, i, columns, random);
+#pragma unroll
+        for (int k = 0; k < 2; ++k) {
             word_scales<C> s;
-            s.set_all(c, scales.of(r, fits_halves));
-            const std::uint64_t i = at.first + std::uint64_t{columns} * r;
-            std::uint32_t random[both_columns<Rows>] = {};
-            if constexpr (is_stochastic(Way::mode)) draw(c, i, random);
-            group<std::uint32_t, Words> g;
 #pragma unroll
-            for (int j = 0; j < Words; ++j) {
-                std::uint32_t own[N];
-#pragma unroll
-                for (int k = 0; k < N; ++k) own[k] = random[j * N + k];
-                g.at[j] = apply(s, x.w[r][j], own);
-            }
-            if (at.is_there)
-                *reinterpret_cast<group<std::uint32_t, Words>*>(static_cast<std::uint8_t*>(c.to) +
-                                                                i * bytes_of(C)) = g;
+            for (int j = 0; j < values_a_word<C>; ++j)
+                s.set(j, mine[r + k].scale, mine[r + k].inverse);
+            const auto y = applied<C>(kept.rows[r + k][threadIdx.x], random[k],
+                                      [&](int /*j*/, std::uint32_t w, const auto& own) {
+                return by_any_way<block_verb::quantize, Way>(c, slow, s, is_common, w, own);
+            });
+            *reinterpret_cast<words*>(static_cast<std::uint8_t*>(c.to) +
+                                      (i + std::uint64_t{columns} * k) * bytes_of(C)) = y;
         }
-    };
-    const auto carefully = [&](const auto& s, std::uint32_t w, const auto& random) {
-        return apply_carefully<C, block_verb::quantize, Way::mode>(slow, s, w, random[0],
-                                                                   random[N - 1]);
-    };
-    const auto multiplied = [&](const auto& s, std::uint32_t w, const auto& random) {
-        return Way::template apply<scaling::multiply>(c, s, w, random);
-    };
-    const auto divided = [&](const auto& s, std::uint32_t w, const auto& random) {
-        return Way::template apply<scaling::divide>(c, s, w, random);
-    };
-    if constexpr (is_stochastic(Way::mode)) {
-        all([&](const auto& s, std::uint32_t w, const auto& random) {
-            return !is_common                      ? carefully(s, w, random)
-                   : c.before == scaling::multiply ? multiplied(s, w, random)
-                                                   : divided(s, w, random);
-        });
-    } else if (!is_common) {
-        all(carefully);
-    } else if (Way::always_multiplies || c.before == scaling::multiply) {
-        all(multiplied);
-    } else {
-        all(divided);
     }
 }
 
 // ---- both -----------------------------------------------------------------------------------------
 
 template <class Way, int Rows>
-__global__ void __launch_bounds__(both_threads, both_blocks)
+__global__ void __launch_bounds__(both_threads, both_blocks<Way::mode>)
     quick_both(const __grid_constant__ both_call c, const __grid_constant__ both_call slow) {
     constexpr carrier C = Way::C;
     constexpr int Words = both_columns<Rows> / values_a_word<C>;
@@ -208,15 +189,19 @@ __global__ void __launch_bounds__(both_threads, both_blocks)
     const both_place at = place_of_lane<Rows>(c);
     both_tile<C, Rows> x;
     if (at.is_there) x.load(c.by_rows.from, at.first, c.columns, Rows);
-    finish_rows<Way, Rows>(c.by_rows, slow.by_rows, x, at, c.columns);
+    __shared__ shelf<Rows, Words, both_threads> kept;
+    kept.put(x.w);
+    finish_rows<Way>(c.by_rows, slow.by_rows, x, kept, at, c.columns);
     if (!at.is_there) return;
+    kept.take(x.w);
     if constexpr (Rows == 16)
         if (c.by_columns.turn.log2_size > 0) turn.down(x.w);
     word_scales<C> s[Words];
     const bool is_common =
         scales_of_columns<block_verb::quantize>(c.by_columns, slow.by_columns, x, 0, s);
-    finish_columns<block_verb::quantize, Way>(c.by_columns, slow.by_columns, x, s, is_common,
-                                              at.first, c.columns, Rows);
+    kept.put(x.w);
+    finish_kept_columns<block_verb::quantize, Way>(c.by_columns, slow.by_columns, kept, s,
+                                                   is_common, at.first, c.columns, Rows);
 }
 
 template <carrier C>

@@ -71,6 +71,135 @@ __device__ void draw(const block_call<float>& c, std::uint64_t i, std::uint32_t 
     else given_words(c.random, i, c.element.random_shift, c.failures, random);
 }
 
+/// The same of two rows; stream: the source's, which is in memory. A thread with half a counter's words works out one row's for its neighbour, too,
+/// who has the other half and works out the other row's: both have their columns in all rows, or none.
+template <int N>
+__device__ void draw(const block_call<float>& c, std::uint64_t stream, std::uint64_t i,
+                     std::uint64_t stride, std::uint32_t (&random)[2][N]) {
+    if constexpr (N == 4) {
+        if (c.random == nullptr && (c.first_index + i) % 4 == 0 && stride % 4 == 0) {
+            const std::uint64_t first = (c.first_index + i) / 4;
+            const std::uint64_t counters[2] = {first, first + stride / 4};
+            std::uint32_t words[8];
+            counted_words(c.source, stream, counters, words);
+#pragma unroll
+            for (int k = 0; k < 8; ++k) random[k / 4][k % 4] = words[k];
+            return;
+        }
+    }
+    if constexpr (N == 2) {
+        const unsigned odd = threadIdx.x % 2;
+        const std::uint64_t begin = c.first_index + i - 2 * odd;
+        if (c.random == nullptr && begin % 4 == 0 && stride % 4 == 0) {
+            const std::uint64_t counter[1] = {(begin + (odd != 0 ? stride : 0)) / 4};
+            std::uint32_t four[4];
+            counted_words(c.source, stream, counter, four);
+            const unsigned both = 3U << (threadIdx.x % 32 - odd);
+#pragma unroll
+            for (int k = 0; k < 2; ++k) {
+                const auto mine = odd != 0 ? four[k + 2] : four[k];
+                const auto other = __shfl_xor_sync(both, odd != 0 ? four[k] : four[k + 2], 1);
+                random[0][k] = odd != 0 ? other : mine;
+                random[1][k] = odd != 0 ? mine : other;
+            }
+            return;
+        }
+    }
+    draw(c, i, random[0]);
+    draw(c, i + stride, random[1]);
+}
+
+/// Rows of words that a thread keeps in shared memory, for loops that are not unrolled: registers have no
+/// index.
+template <int Rows, int Words, int Threads>
+struct shelf {
+    group<std::uint32_t, Words> rows[Rows][Threads];
+
+    /// Those of `w` from row `first` on.
+    template <int All>
+    __device__ void put(const std::uint32_t (&w)[All][Words], int first = 0) {
+#pragma unroll
+        for (int r = 0; r < Rows; ++r) {
+            group<std::uint32_t, Words> g;
+#pragma unroll
+            for (int j = 0; j < Words; ++j) g.at[j] = w[first + r][j];
+            rows[r][threadIdx.x] = g;
+        }
+    }
+    __device__ void take(std::uint32_t (&w)[Rows][Words]) const {
+#pragma unroll
+        for (int r = 0; r < Rows; ++r)
+#pragma unroll
+            for (int j = 0; j < Words; ++j) w[r][j] = rows[r][threadIdx.x].at[j];
+    }
+};
+
+/// Words of one row, each by `apply(j, word, random words of its values)`.
+template <carrier C, int Words, class Apply>
+__device__ group<std::uint32_t, Words> applied(
+    const group<std::uint32_t, Words>& x, const std::uint32_t (&random)[Words * values_a_word<C>],
+    const Apply& apply) {
+    constexpr int N = values_a_word<C>;
+    group<std::uint32_t, Words> y;
+#pragma unroll
+    for (int j = 0; j < Words; ++j) {
+        std::uint32_t own[N];
+#pragma unroll
+        for (int k = 0; k < N; ++k) own[k] = random[j * N + k];
+        y.at[j] = apply(j, x.at[j], own);
+    }
+    return y;
+}
+
+/// A word by a way, whatever its block is like.
+template <block_verb V, class Way>
+__device__ std::uint32_t by_any_way(const block_call<float>& c, const block_call<float>& slow,
+                                    const word_scales<Way::C>& s, bool is_common, std::uint32_t w,
+                                    const std::uint32_t (&random)[values_a_word<Way::C>]) {
+    constexpr carrier C = Way::C;
+    if (!is_common)
+        return apply_carefully<C, V, Way::mode>(slow, s, w, random[0],
+                                                random[values_a_word<C> - 1]);
+    return Way::always_multiplies || c.before == scaling::multiply
+               ? Way::template apply<scaling::multiply>(c, s, w, random)
+               : Way::template apply<scaling::divide>(c, s, w, random);
+}
+
+/// What became of a row of a thread's columns, from element i on: values, or codes closed up as `how` says.
+template <block_verb V, carrier C, class How, int Words>
+__device__ void store_row(const block_call<float>& c, How how, std::uint64_t i,
+                          const group<std::uint32_t, Words>& y) {
+    if constexpr (V == block_verb::encode) store_code_words<C>(c, how, i, y.at);
+    else
+        *reinterpret_cast<group<std::uint32_t, Words>*>(static_cast<std::uint8_t*>(c.to) +
+                                                        i * bytes_of(C)) = y;
+}
+
+/// Columns whose scales are known, of rows on a shelf: two a step.
+template <block_verb V, class Way, int Rows, int Words, int Threads>
+__device__ void finish_kept_columns(const block_call<float>& c, const block_call<float>& slow,
+                                    const shelf<Rows, Words, Threads>& x,
+                                    const word_scales<Way::C> (&s)[Words], bool is_common,
+                                    std::uint64_t first, std::uint64_t stride, std::uint32_t rows) {
+    constexpr carrier C = Way::C;
+    const std::uint64_t of_source = c.source.stream();
+#pragma unroll 1
+    for (std::uint32_t r = 0; r < rows; r += 2) {
+        const std::uint64_t i = first + r * stride;
+        std::uint32_t random[2][Words * values_a_word<C>] = {};
+        if constexpr (is_stochastic(Way::mode)) draw(c, of_source, i, stride, random);
+#pragma unroll
+        for (std::uint32_t k = 0; k < 2; ++k) {
+            if (r + k >= rows) continue;
+            const auto y = applied<C>(x.rows[r + k][threadIdx.x], random[k],
+                                      [&](int j, std::uint32_t w, const auto& own) {
+                return by_any_way<V, Way>(c, slow, s[j], is_common, w, own);
+            });
+            store_row<V, C>(c, c.is_dense ? packing::dense : packing::loose, i + k * stride, y);
+        }
+    }
+}
+
 template <block_verb V, class Way, int Rows, int Words>
 __device__ void finish_columns(const block_call<float>& c, const block_call<float>& slow,
                                const upright<Way::C, Rows, Words>& x,
@@ -85,56 +214,30 @@ __device__ void finish_columns(const block_call<float>& c, const block_call<floa
 #pragma unroll
         for (int r = 0; r < Rows; ++r, i += stride) {
             if (static_cast<std::uint32_t>(r) >= count) continue;
-            std::uint32_t random[Words * N] = {};
-            if constexpr (is_stochastic(Way::mode)) draw(c, i, random);
-            std::uint32_t y[Words];
+            group<std::uint32_t, Words> y;
 #pragma unroll
-            for (int j = 0; j < Words; ++j) {
-                std::uint32_t own[N];
-#pragma unroll
-                for (int k = 0; k < N; ++k) own[k] = random[j * N + k];
-                y[j] = apply(s[j], x.w[r][j], own);
-            }
-            if constexpr (V == block_verb::encode) {
-                store_code_words<C>(c, how, i, y);
-            } else {
-                using pack = group<std::uint32_t, Words>;
-                pack g;
-#pragma unroll
-                for (int j = 0; j < Words; ++j) g.at[j] = y[j];
-                *reinterpret_cast<pack*>(static_cast<std::uint8_t*>(c.to) + i * bytes_of(C)) = g;
-            }
+            for (int j = 0; j < Words; ++j) y.at[j] = apply(s[j], x.w[r][j]);
+            store_row<V, C>(c, how, i, y);
         }
-    };
-    const auto some = [&](const auto& apply) {
-        over(rows, is_dense ? packing::dense : packing::loose, apply);
     };
     const auto all = [&](const auto& apply) {
         if (is_dense) over(Rows, std::integral_constant<packing, packing::dense>{}, apply);
         else over(Rows, std::integral_constant<packing, packing::loose>{}, apply);
     };
-    const auto carefully = [&](const auto& of, std::uint32_t w, const auto& random) {
-        return apply_carefully<C, V, Way::mode>(slow, of, w, random[0], random[N - 1]);
-    };
-    const auto multiplied = [&](const auto& of, std::uint32_t w, const auto& random) {
-        return Way::template apply<scaling::multiply>(c, of, w, random);
-    };
-    const auto divided = [&](const auto& of, std::uint32_t w, const auto& random) {
-        return Way::template apply<scaling::divide>(c, of, w, random);
-    };
-    if constexpr (is_stochastic(Way::mode)) {  // random words are the larger part: once
-        some([&](const auto& of, std::uint32_t w, const auto& random) {
-            return !is_common                      ? carefully(of, w, random)
-                   : c.before == scaling::multiply ? multiplied(of, w, random)
-                                                   : divided(of, w, random);
+    const std::uint32_t none[N] = {};
+    if (!is_common || rows != Rows)
+        over(rows, is_dense ? packing::dense : packing::loose,
+             [&](const auto& of, std::uint32_t w) {
+            return apply_carefully<C, V, Way::mode>(slow, of, w, 0, 0);
         });
-    } else if (!is_common || rows != Rows) {
-        some(carefully);
-    } else if (Way::always_multiplies || c.before == scaling::multiply) {
-        all(multiplied);
-    } else {
-        all(divided);
-    }
+    else if (Way::always_multiplies || c.before == scaling::multiply)
+        all([&](const auto& of, std::uint32_t w) {
+            return Way::template apply<scaling::multiply>(c, of, w, none);
+        });
+    else
+        all([&](const auto& of, std::uint32_t w) {
+            return Way::template apply<scaling::divide>(c, of, w, none);
+        });
 }
 
 /// The largest finite magnitude of what comes from the transform down columns of 32 rows.
@@ -200,7 +303,19 @@ __global__ void __launch_bounds__(block_threads, Rows* Words <= 16 ? 3 : 2)
         if (c.turn.log2_size > 0) turn.down(x.w);
         word_scales<C> s[Words];
         const bool is_common = scales_of_columns<V>(c, slow, x, band * l.columns + column, s);
-        finish_columns<V, Way>(c, slow, x, s, is_common, first, l.columns, rows);
+        if constexpr (is_stochastic(Way::mode)) {
+            constexpr int some = Rows * Words <= 32 ? Rows : Rows / 2;  // a shelf has its limits
+            __shared__ shelf<some, Words, block_threads> kept;
+#pragma unroll
+            for (std::uint32_t r = 0; r < Rows; r += some) {
+                if (r >= rows) continue;
+                kept.put(x.w, static_cast<int>(r));
+                finish_kept_columns<V, Way>(c, slow, kept, s, is_common, first + r * l.columns,
+                                            l.columns, umin(some, rows - r));
+            }
+        } else {
+            finish_columns<V, Way>(c, slow, x, s, is_common, first, l.columns, rows);
+        }
     }
 }
 

@@ -126,10 +126,10 @@ __device__ void finish_strip(const block_call<float>& c, const block_call<float>
     else store_code_words<C>(c, c.is_dense ? packing::dense : packing::loose, group * Values, x.w);
 }
 
-/// Thread blocks a processor, which bounds registers. 0: as the compiler has it, which takes 64 or 80 for
-/// quantize (with 1 it would take 148, and half of the speed).
-template <block_verb V>
-inline constexpr int quick_blocks = V == block_verb::encode ? 4 : 0;
+/// Thread blocks a processor, which bounds registers to 64. 0: as the compiler has it, which takes as many
+/// for quantize (with 1 it would take 148, and half of the speed).
+template <block_verb V, rounding R>
+inline constexpr int quick_blocks = V == block_verb::encode || is_stochastic(R) ? 4 : 0;
 
 /// What the lanes of a block found of each strip, shared out: the lane's own, of strip lane % Count.
 template <int Count>
@@ -152,7 +152,7 @@ __device__ std::uint32_t largest_shared_out(std::uint32_t (&m)[Count], unsigned 
 
 /// log2_lanes: of a block's strips, at least Shape::count.
 template <block_verb V, class Way, class Shape>
-__global__ void __launch_bounds__(block_threads, quick_blocks<V>)
+__global__ void __launch_bounds__(block_threads, quick_blocks<V, Way::mode>)
     quick_lines(const __grid_constant__ block_call<float> c,
                 const __grid_constant__ block_call<float> slow, std::uint64_t groups,
                 unsigned log2_lanes) {

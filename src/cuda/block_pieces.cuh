@@ -91,7 +91,7 @@ __global__ void __launch_bounds__(block_threads)
 
 /// Blocks of one piece, or of several whose scales huge_scales has worked out.
 template <block_verb V, class Way>
-__global__ void __launch_bounds__(block_threads, quick_blocks<V>)
+__global__ void __launch_bounds__(block_threads, quick_blocks<V, Way::mode>)
     quick_pieces(const __grid_constant__ block_call<float> c,
                  const __grid_constant__ block_call<float> slow, std::uint64_t tasks,
                  std::uint64_t pieces) {

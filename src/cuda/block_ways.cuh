@@ -66,16 +66,24 @@ struct quick_scale {
     std::uint32_t total, factor;
 };
 
-/// What the quick ways take: magnitudes divided by `factor` on the fly need its inverse.
+/// What magnitudes divided by `factor` on the fly need.
+__device__ inline float inverse_of(const block_call<float>& c, const quick_scale& s) {
+    return c.before == scaling::divide ? 1.0F / __uint_as_float(s.factor) : 0;
+}
+
+/// What the quick ways take.
 template <carrier C>
 struct word_scales {
     std::uint32_t total[values_a_word<C>], factor[values_a_word<C>];
     float inverse[values_a_word<C>];
 
     __device__ void set(int k, const block_call<float>& c, const quick_scale& s) {
+        set(k, s, inverse_of(c, s));
+    }
+    __device__ void set(int k, const quick_scale& s, float inverse_of_factor) {
         total[k] = s.total;
         factor[k] = s.factor;
-        if (c.before == scaling::divide) inverse[k] = 1.0F / __uint_as_float(s.factor);
+        inverse[k] = inverse_of_factor;
     }
     __device__ void set_all(const block_call<float>& c, const quick_scale& s) {
 #pragma unroll

@@ -196,37 +196,54 @@ __device__ void store_values(void* y, std::uint64_t i, const word_of<worker_t<C>
     *reinterpret_cast<group<stored, N>*>(static_cast<stored*>(y) + i) = g;
 }
 
+/// The four random words of each of some Philox counters, round by round together: none waits for another.
+template <int Count>
+__device__ void counted_words(const device_source& s, std::uint64_t stream,
+                              const std::uint64_t (&counters)[Count],
+                              std::uint32_t (&words)[4 * Count]) {
+    using source = random_source;
+    std::array<std::uint32_t, 4> four[Count];
+#pragma unroll
+    for (int c = 0; c < Count; ++c)
+        four[c] = {source::low(counters[c]), source::high(counters[c]), source::low(stream),
+                   source::high(stream)};
+    const auto rounds = [&](int from, int to) {
+#pragma unroll
+        for (int round = from; round < to; ++round)
+#pragma unroll
+            for (int c = 0; c < Count; ++c)
+                four[c] = lowp::detail::philox::round(four[c], s.keys[round]);
+    };
+    rounds(0, 7);
+    if (s.source.generator != generator::philox4x32_7) rounds(7, 10);
+#pragma unroll
+    for (int j = 0; j < 4 * Count; ++j) words[j] = four[j / 4][j % 4];
+}
+
+/// One word, out of line and by values, so that those who seldom need it stay small.
+__device__ __noinline__ inline std::uint32_t word_apart(random_source s, std::uint64_t stream,
+                                                        std::uint64_t index) {
+    s.stream = stream;
+    return s(index);
+}
+
 /// The random words of N neighbours from `index` on: a Philox counter has four of them.
 template <int N>
 __device__ void random_words(const device_source& s, std::uint64_t index,
                              std::uint32_t (&words)[N]) {
     const std::uint64_t stream = s.stream();
-    const auto four_of = [&](std::uint64_t block) {
-        using source = random_source;
-        std::array<std::uint32_t, 4> four{source::low(block), source::high(block),
-                                          source::low(stream), source::high(stream)};
-#pragma unroll
-        for (int round = 0; round < 7; ++round)
-            four = lowp::detail::philox::round(four, s.keys[round]);
-        if (s.source.generator == generator::philox4x32_7) return four;
-#pragma unroll
-        for (int round = 7; round < 10; ++round)
-            four = lowp::detail::philox::round(four, s.keys[round]);
-        return four;
-    };
     if constexpr (N % 4 == 0) {
         if (index % 4 == 0) {
+            std::uint64_t counters[N / 4];
 #pragma unroll
-            for (int j = 0; j < N; j += 4) {
-                const auto four = four_of((index + j) / 4);
-#pragma unroll
-                for (int k = 0; k < 4; ++k) words[j + k] = four[k];
-            }
-            return;
+            for (int j = 0; j < N / 4; ++j) counters[j] = index / 4 + j;
+            return counted_words(s, stream, counters, words);
         }
     }
     if (N <= 2 && index % N == 0) {  // N words of one counter, without a place in memory
-        const auto four = four_of(index / 4);
+        const std::uint64_t counter[1] = {index / 4};
+        std::uint32_t four[4];
+        counted_words(s, stream, counter, four);
         const bool upper = (index & 2) != 0;
         if constexpr (N == 1) {
             const bool odd = (index & 1) != 0;
@@ -237,7 +254,8 @@ __device__ void random_words(const device_source& s, std::uint64_t index,
         }
         return;
     }
-    for (int j = 0; j < N; ++j) words[j] = four_of((index + j) / 4)[(index + j) % 4];
+#pragma unroll
+    for (int j = 0; j < N; ++j) words[j] = word_apart(s.source, stream, index + j);
 }
 
 /// The same of a source whose keys nobody has worked out before.
@@ -278,14 +296,18 @@ inline void check(cudaError_t status, const char* what) {
 
 inline constexpr int block_threads = 256;
 
-/// Blocks for so many threads' work: enough to fill the device some times over, the rest in strides.
-inline unsigned blocks_for(std::uint64_t threads) {
+/// How many times as many blocks there are as a device holds at once: few where a thread's steps help each
+/// other, many where all a thread does is to move some words.
+inline constexpr unsigned usual_times = 16, many_times = 64;
+
+/// Blocks for so many threads' work: enough to fill the device `times` over, the rest in strides.
+inline unsigned blocks_for(std::uint64_t threads, unsigned times = usual_times) {
     int device = 0;
     int processors = 0;
     check(cudaGetDevice(&device), "no device");
     check(cudaDeviceGetAttribute(&processors, cudaDevAttrMultiProcessorCount, device),
           "the device's attributes");
-    const std::uint64_t most = static_cast<std::uint64_t>(processors) * 8 * 16;
+    const std::uint64_t most = std::uint64_t{times} * 8 * static_cast<unsigned>(processors);
     const std::uint64_t wanted = (threads + block_threads - 1) / block_threads;
     return static_cast<unsigned>(wanted < most ? wanted : most);
 }

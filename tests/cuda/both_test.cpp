@@ -39,10 +39,12 @@ std::vector<bf16> matrix_of(std::size_t n, std::uint64_t seed, std::uint64_t spe
 }
 
 std::vector<bf16> quantized(const std::vector<bf16>& x, const block_format& f, std::size_t rows,
-                            std::size_t columns, int axis, const random_source& source) {
+                            std::size_t columns, int axis, const random_source& source,
+                            std::uint64_t first) {
     std::vector<bf16> y(x.size());
     block_options o;
     o.source = source;
+    o.first_index = first;
     o.threads = 1;
     const std::array<std::size_t, 2> shape{rows, columns};
     quantize<bf16>(std::span<const bf16>(x), std::span<bf16>(y), f, layout_of(f.shape, shape, axis),
@@ -75,6 +77,7 @@ TEST_CASE("both ways are two calls of the CPU's, NaN and infinity among them") {
         for (const std::size_t columns : {32U, 160U, 768U})
             for (const std::uint64_t special : {0U, 5000U}) {
                 constexpr std::size_t rows = 96;
+                const std::uint64_t first = special + columns / 32;  // on and off a counter's first
                 const auto of_rows = parse_block_format(c.of_rows);
                 const auto of_columns = parse_block_format(c.of_columns);
                 const auto x = matrix_of(rows * columns, columns, special);
@@ -83,6 +86,7 @@ TEST_CASE("both ways are two calls of the CPU's, NaN and infinity among them") {
                 cuda::both_options o;
                 o.by_rows.source = by_rows;
                 o.by_columns.source = by_columns;
+                o.by_rows.first_index = o.by_columns.first_index = first;
                 o.by_rows.stream_offset = o.by_columns.stream_offset = offset.data();
                 o.by_rows.workspace = work.data();
                 o.by_columns.hadamard_size = c.hadamard;
@@ -94,12 +98,14 @@ TEST_CASE("both ways are two calls of the CPU's, NaN and infinity among them") {
                                        c.hadamard));
                 cuda::quantize_both(from.data(), a.data(), b.data(), cuda::carrier::bfloat16,
                                     of_rows, of_columns, rows, columns, o);
-                CHECK(differences(a.host(), quantized(x, of_rows, rows, columns, 1, moved(by_rows)),
+                CHECK(differences(a.host(),
+                                  quantized(x, of_rows, rows, columns, 1, moved(by_rows), first),
                                   "rows") == 0);
                 const auto y = c.hadamard == 0 ? x : turned(x, columns, moved(signs));
-                CHECK(differences(b.host(),
-                                  quantized(y, of_columns, rows, columns, 0, moved(by_columns)),
-                                  "columns") == 0);
+                CHECK(differences(
+                          b.host(),
+                          quantized(y, of_columns, rows, columns, 0, moved(by_columns), first),
+                          "columns") == 0);
             }
 }
 
