@@ -55,11 +55,17 @@ detail::call<T> make_call(const char* verb, const format& f, const projection& p
     return c;
 }
 
-/// Whether pairs of bfloat16 encode as floats do (encode_pairs).
-bool encodes_pairs(const detail::call<double>& /*c*/, const format& /*f*/) { return false; }
-bool encodes_pairs(const detail::call<float>& c, const format& f) {
-    return c.plan.rounding == rounding::nearest_ties_to_even && c.code_bytes == 1 &&
-           c.plan.encode_path == lowp::detail::path::plain_sum && detail::fits_pairs(c.plan, f);
+/// Sets how pairs of bfloat16 encode (encode_pairs), if they do as floats do.
+void set_pairs(detail::call<double>& /*c*/, const format& /*f*/) {}
+void set_pairs(detail::call<float>& c, const format& f) {
+    const auto& v = c.plan.codes;
+    const bool is_plain = c.plan.encode_path == lowp::detail::path::plain_sum;
+    c.drops_sign = !is_plain && v.over_positive == c.plan.max_code + 1 && f.has_neg_zero &&
+                   v.over_negative == v.over_positive && v.inf_positive == v.over_positive &&
+                   v.inf_negative == v.over_positive;
+    c.encodes_pairs = c.plan.rounding == rounding::nearest_ties_to_even && c.code_bytes == 1 &&
+                      lowp::detail::without_plain(c.plan.path) == lowp::detail::path::sum &&
+                      (is_plain || c.drops_sign) && detail::fits_pairs(c.plan, f);
 }
 
 }  // namespace
@@ -89,7 +95,7 @@ void encode(const const_values& x, const codes& out, const format& f, const proj
         check_code_bytes("encode", out.bytes, f);
         c.code_bytes = out.bytes;
         c.refuses_nan = !o.nan_code && !f.has_nan();
-        c.encodes_pairs = C == carrier::bfloat16 && encodes_pairs(c, f);
+        if (C == carrier::bfloat16) set_pairs(c, f);
         if (c.refuses_nan && o.failures == nullptr)
             fail("encode", name(f) +
                                " has no NaN: say what a NaN becomes (options::nan_code), or " +

@@ -263,7 +263,8 @@ void conversions<C>::encode(const call<T>& c, const walk& w, stream s) {
         if (c.encodes_pairs && is_run(c, w) && are_aligned) {
             call<T> halves = c;
             halves.plan = halved(c.plan);
-            return launch(&encode_pairs<T>, blocks_for(w.size / N + w.size % N), s, halves, w.size);
+            auto* const kernel = c.drops_sign ? &encode_pairs<true> : &encode_pairs<false>;
+            return launch(kernel, blocks_for(w.size / N + w.size % N), s, halves, w.size);
         }
     }
     with_chance(c.plan.rounding, [&](auto kind) {
@@ -279,10 +280,13 @@ void conversions<C>::encode(const call<T>& c, const walk& w, stream s) {
 
 template <carrier C>
 void conversions<C>::decode(const call<T>& c, const walk& w, stream s) {
-    constexpr int N = byte_step<C>;
-    const bool are_bytes = c.code_bytes == 1 && is_aligned(c.from, 1, N);
-    if (is_run(c, w) && are_bytes && is_aligned(c.to, bytes_of(C), N))
-        return launch(&decode_bytes<C>, blocks_for(w.size / N + w.size % N), s, c, w.size);
+    if constexpr (bytes_of(C) == 2) {  // wider values are worked out as fast as they are looked up
+        constexpr int N = byte_step;
+        const bool are_bytes = c.code_bytes == 1 && is_aligned(c.from, 1, N);
+        if (is_run(c, w) && are_bytes && is_aligned(c.to, bytes_of(C), N))
+            return launch(&decode_bytes<C>, blocks_for(w.size / N + w.size % N, many_times), s, c,
+                          w.size);
+    }
     launch_over<decode_verb<C>, decode_verb<C>>(c, w, c.code_bytes, bytes_of(C), s);
 }
 

@@ -91,6 +91,7 @@ struct call {
     bool refuses_nan = false;
     bool ignores_index = false;  ///< deterministic modes: any order of steps does
     bool encodes_pairs = false;  ///< codes of bfloat16 by pairs are those of floats
+    bool drops_sign = false;     ///< there: overflow is one code, a NaN without a sign
 };
 
 /// The verbs over arrays of a carrier; one .cu file defines those of one.

@@ -17,15 +17,14 @@ __device__ void decode_every_byte(const lowp::detail::plan<T>& p, const Table& t
         });
 }
 
-/// Codes of a thread and step: up to 32 bytes of values.
-template <carrier C>
-inline constexpr int byte_step = bytes_of(C) == 2 ? 16 : 32 / bytes_of(C);
+/// Codes of a thread and step.
+inline constexpr int byte_step = 16;
 
-/// Values of n codes of one byte each.
+/// Values of 16 bits of n codes of one byte each.
 template <carrier C, class T = worker_t<C>>
 __global__ void __launch_bounds__(block_threads)
     decode_bytes(const __grid_constant__ call<T> c, std::uint64_t n) {
-    constexpr int N = byte_step<C>;
+    constexpr int N = byte_step;
     using stored = typename memory<C>::stored;
     __shared__ stored values[256];
     decode_every_byte(c.plan, [&](unsigned code, word_of<T> value) {
@@ -56,20 +55,24 @@ __global__ void __launch_bounds__(block_threads)
 /// Words of a thread and step: two values each.
 inline constexpr int pair_words = 8;
 
-/// Codes of one byte each of n bfloat16, to nearest even on path::plain_sum. c.plan: halved.
-template <class T = float>
+/// Codes of one byte each of n bfloat16, to nearest even on path::plain_sum. c.plan: halved. DropsSign:
+/// overflow is a NaN without a sign.
+template <bool DropsSign>
 __global__ void __launch_bounds__(block_threads)
-    encode_pairs(const __grid_constant__ call<T> c, std::uint64_t n) {
+    encode_pairs(const __grid_constant__ call<float> c, std::uint64_t n) {
     using L = bfloat16_pairs;
     constexpr int W = pair_words;
     const std::uint32_t nan_codes = c.plan.nan_code * 0x10001U;
+    const std::uint32_t signs = c.plan.sign_mask * 0x10001U;
+    const std::uint32_t below = 0x80008000U - L::set(c.plan.codes.over_positive);
     std::uint32_t met_nan = 0;
     const auto codes_of = [&](std::uint32_t w) {
         const lowp::detail::operand<L> x{w, w & 0x7FFF7FFFU, {}};
         const auto nan = L::nans(x.magnitude);
         met_nan |= nan;
-        const auto codes =
-            lowp::detail::plain_code<L, rounding::nearest_ties_to_even>(c.plan, x, 0);
+        auto codes = lowp::detail::plain_code<L, rounding::nearest_ties_to_even>(c.plan, x, 0);
+        if constexpr (DropsSign)
+            codes &= ~(((codes & ~signs) + below) >> c.plan.sign_shift & signs);
         return (codes & ~nan) | (nan_codes & nan);
     };
     const std::uint64_t thread = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
