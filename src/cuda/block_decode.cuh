@@ -116,16 +116,18 @@ struct close_codes {
     }
 };
 
-/// The values of all codes of a byte, from a format or a codebook.
+/// The values of all codes of a byte, from a format or a codebook; mask: of the code's bits.
 template <class T>
 __device__ void fill_elements(const lowp::detail::plan<T>& element, const codebook& book,
-                              word_of<T> (&values)[256]) {
+                              std::uint32_t mask, word_of<T> (&values)[256]) {
     if (book.empty())
         return decode_every_byte(element, [&](unsigned code, word_of<T> v) { values[code] = v; });
-    for (unsigned code = threadIdx.x; code < 256; code += blockDim.x)
-        values[code] = code < book.size()
+    for (unsigned byte = threadIdx.x; byte < 256; byte += blockDim.x) {
+        const unsigned code = byte & mask;
+        values[byte] = code < book.size()
                            ? __builtin_bit_cast(word_of<T>, static_cast<T>(book.values()[code]))
                            : quiet_nan_bits<T>;
+    }
 }
 
 /// Some neighbours of one block a thread; their codes lie Bits apart: closed up, or one a byte.
@@ -138,7 +140,8 @@ __global__ void __launch_bounds__(block_threads)
     // What each byte stands for, as element and as scale: worked out once a thread block.
     __shared__ word_of<T> values[256];
     __shared__ word_of<T> scales[256];
-    fill_elements(c.element, book, values);
+    const std::uint32_t mask = (1U << c.code_bits) - 1U;
+    fill_elements(c.element, book, mask, values);
     decode_every_byte(c.scale, [&](unsigned code, word_of<T> v) { scales[code] = v; });
     __syncthreads();
     const auto total_of_block = [&](std::uint64_t block) {
@@ -151,7 +154,6 @@ __global__ void __launch_bounds__(block_threads)
                                                 __builtin_bit_cast(word_of<T>, outer.scale))
             .total;
     };
-    const std::uint32_t mask = (1U << c.code_bits) - 1U;
     std::uint32_t met = 0;  // of codes that may have bits above
     const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
     for (std::uint64_t g = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; g < groups;
