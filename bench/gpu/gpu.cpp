@@ -1,10 +1,11 @@
 // What lowp::cuda reaches, against a copy on the device that moves as many bytes. Prints a table:
-// values a second, bytes a second, and the ratio to the copy.
+// values a second, bytes a second, and the ratio to the copy. An argument: only rows with that text.
 #include <cuda_runtime_api.h>
 
 #include <cstdio>
 #include <functional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "lowp/block_formats.hpp"
@@ -25,8 +26,10 @@ double seconds(const std::function<void()>& work) { return lowp::bench::seconds<
 
 constexpr std::size_t n = std::size_t{1} << 28;
 double copied_bytes_a_second = 0;
+std::string_view wanted;  // part of the rows' names
 
 void row(const std::string& what, double bytes_a_value, const std::function<void()>& work) {
+    if (what.find(wanted) == std::string::npos) return;
     const double t = seconds(work);
     const double values = static_cast<double>(n) / t;
     std::printf("%-58s %8.1f Gv/s %7.2f TB/s %6.3f of copy\n", what.c_str(), 1e-9 * values,
@@ -110,6 +113,22 @@ void blocks(const void* x, void* y, void* z, void* extra, cuda::carrier c, const
             [&] { cuda::decode(memory, z, c, f, l, o); });
 }
 
+/// A matrix in blocks along its rows and along its columns, which a Hadamard matrix may have turned.
+void both_ways(const void* x, void* y, void* z, void* extra, const char* name,
+               std::size_t hadamard_size) {
+    constexpr auto c = cuda::carrier::bfloat16;
+    const auto f = lowp::parse_block_format(name);
+    cuda::both_options o;
+    o.by_rows.workspace = extra;
+    o.by_columns.hadamard_size = hadamard_size;
+    const std::string turned =
+        hadamard_size == 0 ? "" : ", columns turned by " + std::to_string(hadamard_size);
+    const double reads = f.outer.per == lowp::granularity::none ? 1 : 2;
+    row("quantize bfloat16 " + std::string(name) + " both ways" + turned,
+        (reads + 2) * cuda::bytes_of(c),
+        [&] { cuda::quantize_both(x, y, z, c, f, f, n / 4096, 4096, o); });
+}
+
 /// Arrays that lie in memory as their transposes, into C order.
 void transposed(void* x, void* y, cuda::carrier c) {
     const std::size_t side = std::size_t{1} << 14;
@@ -128,8 +147,9 @@ void transposed(void* x, void* y, cuda::carrier c) {
 
 }  // namespace
 
-int main() {
+int main(int count, char** arguments) {
     using lowp::rounding;
+    if (count > 1) wanted = arguments[1];
     void* x = nullptr;
     void* y = nullptr;
     void* z = nullptr;
@@ -171,6 +191,12 @@ int main() {
         for (const char* const name : {"mxfp4", "nvfp4", "nvfp4/rounding=stochastic_a"})
             blocks(x, y, z, extra, c, name, -1, 16);
     }
+    both_ways(x, y, z, extra, "mxfp8_e4m3", 0);
+    both_ways(x, y, z, extra, "nvfp4", 0);
+    for (const char* const name : {"nvfp4", "nvfp4/rounding=stochastic_a"})
+        both_ways(x, y, z, extra, name, 16);
+    blocks(x, y, z, extra, cuda::carrier::bfloat16, "nvfp4/rounding=stochastic_a", 0);
+    blocks(x, y, z, extra, cuda::carrier::bfloat16, "mxfp4/rounding=stochastic_a", 0);
     const std::vector<std::uint8_t> nibbles(n, 5);
     check(cudaMemcpy(x, nibbles.data(), n, cudaMemcpyHostToDevice));
     std::uint32_t* failures = nullptr;
