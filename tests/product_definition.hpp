@@ -16,6 +16,19 @@ namespace lowp::test {
 
 using terms = std::vector<double>;
 
+/// Sums that are not one sequence of rounded steps, by name.
+inline constexpr const char* sums_in_parts[] = {
+    "float16/chunk=4",
+    "float8_e4m3fn/chunk=3/promotion=bfloat16",
+    "float16/pairwise",
+    "bfloat16/pairwise/chunk=5/promotion=float16",
+    "float16/kahan",
+    "float32/kahan",
+    "float32/chunk=8/promotion=float16/promotion_rounding=toward_zero",
+    "float16/pairwise/separate/rounding=toward_positive",
+    "float16/product=bfloat16",
+    "bfloat16/product=float16/product_rounding=toward_zero"};
+
 /// One element of a product: c + the sum of x[k] y[k]. Sequential, pairwise and kahan; no random bits.
 class sum_definition {
 public:

@@ -132,12 +132,7 @@ TEST_CASE("a sequential product rounds every step, in every mode, on every instr
 
 TEST_CASE("chunks, pairwise sums and Kahan's are what they say") {
     test::dice roll(6);
-    for (const char* const text :
-         {"float16/chunk=4", "float8_e4m3fn/chunk=3/promotion=bfloat16", "float16/pairwise",
-          "bfloat16/pairwise/chunk=5/promotion=float16", "float16/kahan", "float32/kahan",
-          "float32/chunk=8/promotion=float16/promotion_rounding=toward_zero",
-          "float16/pairwise/separate/rounding=toward_positive", "float16/product=bfloat16",
-          "bfloat16/product=float16/product_rounding=toward_zero"})
+    for (const char* const text : test::sums_in_parts)
         for (const shape size : shapes) {
             const accumulator how = parse_accumulator(text);
             CAPTURE(name(how));
