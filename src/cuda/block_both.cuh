@@ -161,7 +161,7 @@ __device__ void finish_rows(const block_call<float>& c, const block_call<float>&
     for (int r = 0; r < Rows; r += 2) {
         const std::uint64_t i = at.first + std::uint64_t{columns} * static_cast<unsigned>(r);
         std::uint32_t random[2][both_columns<Rows>] = {};
-        if constexpr (is_stochastic(Way::mode)) draw(c, of_source, i, columns, random);
+        if constexpr (is_stochastic(Way::mode)) draw(c, of_source, i, columns, 2, random);
 #pragma unroll
         for (int k = 0; k < 2; ++k) {
             word_scales<C> s;

@@ -71,11 +71,13 @@ __device__ void draw(const block_call<float>& c, std::uint64_t i, std::uint32_t 
     else given_words(c.random, i, c.element.random_shift, c.failures, random);
 }
 
-/// The same of two rows; stream: the source's, which is in memory. A thread with half a counter's words works out one row's for its neighbour, too,
-/// who has the other half and works out the other row's: both have their columns in all rows, or none.
+/// The same of two rows, of which `rows` are there; stream: the source's, which is in memory. A thread
+/// with half a counter's words works out one row's for its neighbour, too, who has the other half and
+/// works out the other row's. Where a row is a multiple of four long, the two are in one band and have
+/// the same rows, so that neither misses the exchange.
 template <int N>
 __device__ void draw(const block_call<float>& c, std::uint64_t stream, std::uint64_t i,
-                     std::uint64_t stride, std::uint32_t (&random)[2][N]) {
+                     std::uint64_t stride, std::uint32_t rows, std::uint32_t (&random)[2][N]) {
     if constexpr (N == 4) {
         if (c.random == nullptr && (c.first_index + i) % 4 == 0 && stride % 4 == 0) {
             const std::uint64_t first = (c.first_index + i) / 4;
@@ -106,7 +108,7 @@ __device__ void draw(const block_call<float>& c, std::uint64_t stream, std::uint
         }
     }
     draw(c, i, random[0]);
-    draw(c, i + stride, random[1]);
+    if (rows > 1) draw(c, i + stride, random[1]);  // the caller's bits end with the last row
 }
 
 /// Rows of words that a thread keeps in shared memory, for loops that are not unrolled: registers have no
@@ -187,7 +189,7 @@ __device__ void finish_kept_columns(const block_call<float>& c, const block_call
     for (std::uint32_t r = 0; r < rows; r += 2) {
         const std::uint64_t i = first + r * stride;
         std::uint32_t random[2][Words * values_a_word<C>] = {};
-        if constexpr (is_stochastic(Way::mode)) draw(c, of_source, i, stride, random);
+        if constexpr (is_stochastic(Way::mode)) draw(c, of_source, i, stride, rows - r, random);
 #pragma unroll
         for (std::uint32_t k = 0; k < 2; ++k) {
             if (r + k >= rows) continue;
@@ -200,6 +202,7 @@ __device__ void finish_kept_columns(const block_call<float>& c, const block_call
     }
 }
 
+/// Columns whose scales are known, in modes without chance.
 template <block_verb V, class Way, int Rows, int Words>
 __device__ void finish_columns(const block_call<float>& c, const block_call<float>& slow,
                                const upright<Way::C, Rows, Words>& x,

@@ -109,6 +109,8 @@ __global__ void __launch_bounds__(block_threads)
 #pragma unroll
                 for (int k = 0; k < N; ++k)
                     if (j + 32 * k < p.columns) v[k] = held[i][j + 32 * k];
+                if constexpr (Verb::takes_random)  // the caller's bits are those of elements
+                    if (j >= p.columns) continue;
                 Verb::convert(
                     c, w.first_index + static_cast<std::uint64_t>(index + j * columns.index), v);
 #pragma unroll

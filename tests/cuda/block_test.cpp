@@ -234,6 +234,7 @@ std::size_t given_differences(const block_format& f, const form& at, dice& d) {
     there.options.random = random.data();
     cuda::quantize(from.data(), to.data(), carrier_of<T>, f, l, there.options);
     std::size_t wrong = differences(to.host(), wanted, "given, quantize " + name(f));
+    wrong += there.failures.host()[0];
     std::vector<std::uint8_t> codes(code_size(f, l, packing::loose));
     std::vector<std::uint8_t> codes_of_scales(scale_size(f, l));
     try {
@@ -263,6 +264,31 @@ TEST_CASE_TEMPLATE("given scales and random bits give the bits of the CPU", T, f
         for (const form& at : {form{{64, 128}, -1}, form{{33, 97}, -1}, form{{64, 96}, 0}})
             wrong += given_differences<T>(parse_block_format(text), at, d);
     CHECK(wrong == 0);
+}
+
+TEST_CASE_TEMPLATE("random bits given down columns are read where elements are, and nowhere else",
+                   T, float, bf16) {
+    dice d(59);
+    for (const char* const text :
+         {"nvfp4/rounding=stochastic_a/random_bits=8", "mxfp4/rounding=stochastic_a/random_bits=8"})
+        for (const form& at : {form{{17, 36}, 0}, form{{2, 35, 36}, 1}, form{{33, 4}, 0}}) {
+            const auto f = parse_block_format(text);
+            const block_layout l = layout_of(f.shape, at.shape, at.axis);
+            const auto x = block_inputs<T>(l.size(), d);
+            std::vector<std::uint32_t> words(l.size());
+            for (std::uint32_t& w : words) w = static_cast<std::uint32_t>(d()) >> 24;
+            block_options o = cpu_options<T>({}, 0);
+            o.random = std::span<const std::uint32_t>(words);
+            std::vector<T> wanted(x.size());
+            quantize<T>(std::span<const T>(x), std::span<T>(wanted), f, l, o);
+            const device_array<T> from(x), to(x.size());
+            const device_array<std::uint32_t> random(words);  // wide ones lie behind them
+            on_device there(carrier_of<T>, f, l, {}, 0);
+            there.options.random = random.data();
+            cuda::quantize(from.data(), to.data(), carrier_of<T>, f, l, there.options);
+            CHECK(differences(to.host(), wanted, "given down columns, " + name(f)) == 0);
+            CHECK(there.failures.host()[0] == 0);
+        }
 }
 
 /// A transform, rounded to T, and then blocks, on the CPU.

@@ -186,6 +186,31 @@ TEST_CASE_TEMPLATE("arrays whose neighbours turn give the bits of the CPU, rando
     CHECK(wrong == 0);
 }
 
+TEST_CASE_TEMPLATE("random bits given to turned arrays are read where elements are", T, float,
+                   bf16) {
+    constexpr std::size_t rows = 33, columns = 65;
+    const turned<T> x{rows, columns, inputs<T>(3 * rows * columns, 61)};
+    const auto in_order = x.in_order();
+    dice d(61);
+    std::vector<std::uint32_t> words(x.size());
+    for (std::uint32_t& w : words) w = static_cast<std::uint32_t>(d()) >> 24;
+    const projection p{rounding::stochastic_a, saturation::finite, 8};
+    options h = host_options({}, 0);
+    h.random = std::span<const std::uint32_t>(words);
+    std::vector<T> wanted(x.size());
+    quantize<T>(std::span<const T>(in_order), std::span<T>(wanted), float8_e4m3fn, p, h);
+    const device_array<T> from(x.lying), to(x.size());
+    const device_array<std::uint32_t> random(words);  // wide ones lie behind them
+    const device_array<std::uint32_t> failures(std::vector<std::uint32_t>{0});
+    cuda::options o;
+    o.random = random.data();
+    o.failures = failures.data();
+    cuda::quantize({from.data(), carrier_of<T>, x.from()}, {to.data(), carrier_of<T>, x.to()},
+                   float8_e4m3fn, p, o);
+    CHECK(differences(to.host(), wanted, "turned, random bits given") == 0);
+    CHECK(failures.host()[0] == 0);
+}
+
 TEST_CASE_TEMPLATE("codes whose neighbours turn decode to the values of the CPU", T, float, double,
                    f16, bf16) {
     dice d(57);
