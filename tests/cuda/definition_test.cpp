@@ -1,5 +1,6 @@
-// The device against the definitions themselves: conversions, block formats and products, as the tests
-// of the CPU compare its kernels with them.
+// The device against the definitions themselves: conversions and block formats of float32 and float64,
+// and products, as the tests of the CPU compare its kernels with them. Arrays of 16 bits are compared
+// with the CPU's kernels elsewhere.
 #include "block_definition.hpp"
 #include "definition_check.hpp"
 #include "lowp/block_formats.hpp"
