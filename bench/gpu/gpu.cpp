@@ -11,6 +11,7 @@
 #include "lowp/block_formats.hpp"
 #include "lowp/cuda.hpp"
 #include "lowp/cuda_block.hpp"
+#include "lowp/cuda_delayed.hpp"
 #include "lowp/formats.hpp"
 #include "lowp/minifloat.hpp"
 #include "timing.hpp"
@@ -129,6 +130,20 @@ void both_ways(const void* x, void* y, void* z, void* extra, const char* name,
         [&] { cuda::quantize_both(x, y, z, c, f, f, n / 4096, 4096, o); });
 }
 
+/// With the scale that past calls left, and the step to the next.
+void delayed(const void* x, void* y, void* extra, cuda::carrier c) {
+    const std::vector<float> memory(17, 1.0F);  // a history of 16, and a scale
+    auto* const there = static_cast<float*>(extra) + 16;
+    check(cudaMemcpy(there, memory.data(), memory.size() * sizeof(float), cudaMemcpyHostToDevice));
+    cuda::delayed_options o;
+    o.workspace = extra;
+    const auto f = lowp::parse_block_format("float8_e4m3fn/tensor/float32/amax");
+    row(std::string("quantize ") + name_of(c) + " float8_e4m3fn, delayed scale",
+        2 * cuda::bytes_of(c), [&] {
+            cuda::quantize_delayed(x, y, c, f, n, {there, 16, there + 16}, o);
+        });
+}
+
 /// Arrays that lie in memory as their transposes, into C order.
 void transposed(void* x, void* y, cuda::carrier c) {
     const std::size_t side = std::size_t{1} << 14;
@@ -190,6 +205,7 @@ int main(int count, char** arguments) {
         blocks(x, y, z, extra, c, "mxfp4", 0);
         for (const char* const name : {"mxfp4", "nvfp4", "nvfp4/rounding=stochastic_a"})
             blocks(x, y, z, extra, c, name, -1, 16);
+        delayed(x, y, extra, c);
     }
     both_ways(x, y, z, extra, "mxfp8_e4m3", 0);
     both_ways(x, y, z, extra, "nvfp4", 0);

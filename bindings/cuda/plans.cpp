@@ -1,5 +1,6 @@
 // Calls with what does not change from call to call worked out before: a training step makes thousands.
 #include "common.hpp"
+#include "lowp/cuda_delayed.hpp"
 
 namespace lowp::python {
 namespace {
@@ -113,6 +114,36 @@ private:
     block_layout layout_;
 };
 
+/// With a scale that past calls left: a block format and the dtype of the values.
+class delayed_conversion {
+public:
+    delayed_conversion(const std::string& f, const std::string& dtype)
+        : format_(parse_block_format(f)), carrier_(carrier_of(dtype)) {
+        if (cuda::has_delayed(format_)) return;
+        PyErr_SetString(PyExc_NotImplementedError, "no kernel has delayed scales of this format");
+        throw py::error_already_set();
+    }
+    [[nodiscard]] std::size_t workspace() const { return cuda::delayed_workspace_size; }  // NOLINT
+
+    void quantize(pointer x, pointer out, std::size_t n, pointer history, std::size_t length,
+                  pointer scale, int margin, bool takes_latest, bool observes, pointer workspace,
+                  const source& s) const {
+        using take = delayed_scaling::take;
+        cuda::delayed_options o;
+        static_cast<cuda::options&>(o) = options_of(s);
+        o.margin = margin;
+        o.take = takes_latest ? take::most_recent : take::max;
+        o.observes = observes ? cuda::observing::amax : cuda::observing::nothing;
+        o.workspace = at<void>(workspace);
+        cuda::quantize_delayed(at<void>(x), at<void>(out), carrier_, format_, n,
+                               {at<float>(history), length, at<float>(scale)}, o, queue_of(s));
+    }
+
+private:
+    block_format format_;
+    cuda::carrier carrier_;
+};
+
 void pack_lines(pointer codes, std::size_t lines, std::size_t count, int bits, pointer bytes,
                 const source& s) {
     cuda::pack_lines(at<std::uint8_t>(codes), lines, count, bits, at<std::uint8_t>(bytes),
@@ -149,6 +180,11 @@ void bind_plans(py::module_& m) {
         .def("quantize", &block_conversion::quantize)
         .def("encode", &block_conversion::encode)
         .def("decode", &block_conversion::decode);
+    py::class_<delayed_conversion>(m, "DelayedConversion",
+                                   "A block format and a dtype, worked out once.")
+        .def(py::init<std::string, std::string>(), py::arg("format"), py::arg("dtype"))
+        .def("workspace", &delayed_conversion::workspace)
+        .def("quantize", &delayed_conversion::quantize);
     m.def("pack", &pack);
     m.def("unpack", &unpack);
     m.def("pack_lines", &pack_lines);

@@ -33,9 +33,9 @@
 // Not included here: eigen.hpp (the verbs on Eigen's matrices), eigen_scalar.hpp (minifloat and real in
 // Eigen's matrices), linalg.hpp (linear algebra in any scalar), elementary.hpp (exp, log, sin and
 // others, needs Boost's headers), dispatch.hpp (the instruction set chosen at run time, needs the
-// compiled library), cuda.hpp, cuda_block.hpp, cuda_hadamard.hpp, cuda_product.hpp and
-// cuda_statistics.hpp (on a GPU, need the compiled library lowp::cuda), spec.hpp (the definition the
-// tests compare with).
+// compiled library), cuda.hpp, cuda_block.hpp, cuda_delayed.hpp, cuda_hadamard.hpp, cuda_product.hpp
+// and cuda_statistics.hpp (on a GPU, need the compiled library lowp::cuda), spec.hpp (the definition
+// the tests compare with).
 #pragma once
 
 #include "lowp/accumulator.hpp"

@@ -14,6 +14,8 @@
 #include <utility>
 #include <vector>
 
+#include "lowp/format.hpp"
+
 namespace lowp {
 
 /// What of a block's magnitudes the scale follows. `rms` is the standard deviation about zero;
@@ -129,10 +131,18 @@ public:
         float chosen = amax;
         if (take_ == take::max)
             for (const float a : history_) chosen = a > chosen || std::isnan(a) ? a : chosen;
-        if (chosen > 0 && std::isfinite(chosen))
-            scale_ =
-                std::clamp(std::ldexp(static_cast<float>(chosen / max_), margin_),
-                           std::numeric_limits<float>::min(), std::numeric_limits<float>::max());
+        if (chosen > 0 && std::isfinite(chosen)) scale_ = fitting(chosen, max_, margin_);
+    }
+
+    /// The scale after a positive finite amax: 2^margin times amax / max, rounded to a float first,
+    /// within the normal floats.
+    [[nodiscard]] static constexpr float fitting(float amax, double max, int margin) {
+        const auto quotient = static_cast<double>(static_cast<float>(amax / max));
+        // Of a float, 2^400 and 2^-400 times are beyond all floats.
+        const double scaled = quotient * format::power_of_two(std::clamp(margin, -400, 400));
+        return static_cast<float>(
+            std::clamp(scaled, static_cast<double>(std::numeric_limits<float>::min()),
+                       static_cast<double>(std::numeric_limits<float>::max())));
     }
 
     /// Past amaxes, the latest first; what a checkpoint keeps, with scale().

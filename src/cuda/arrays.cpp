@@ -38,6 +38,13 @@ void check_code_bytes(const char* verb, int bytes, const format& f) {
                        std::to_string(bytes) + " bytes; use wider ones");
 }
 
+/// Sets how magnitudes round by chance (chance.cuh), if they may and codes are a sign and a magnitude.
+void set_chance(detail::call<double>& /*c*/, const format& /*f*/) {}
+void set_chance(detail::call<float>& c, const format& f) {
+    c.draws_in_sums = detail::fits_chance(c.plan) && f.has_neg_zero;
+    if (c.draws_in_sums) c.chance = detail::make_chance(c.plan, detail::magnitudes::exact);
+}
+
 template <class T>
 detail::call<T> make_call(const char* verb, const format& f, const projection& p, const options& o,
                           const void* from, void* to) {
@@ -52,6 +59,7 @@ detail::call<T> make_call(const char* verb, const format& f, const projection& p
     c.from = from;
     c.to = to;
     c.ignores_index = !is_stochastic(p.rounding);
+    set_chance(c, f);
     return c;
 }
 

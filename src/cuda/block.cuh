@@ -11,11 +11,6 @@
 
 namespace lowp::cuda::detail {
 
-template <class T>
-any_elements<T> elements_of(const block_call<T>& c) {
-    return {c.element, c.scale, c.book == nullptr ? codebook{} : *c.book};
-}
-
 /// The tensor's largest magnitude by the kernels that transform on the way, or move whole strips.
 template <carrier C>
 bool find_maximum_quickly(const block_call<worker_t<C>>& c, stream s) {
@@ -74,15 +69,6 @@ void block_kernels<C>::find_scales(const block_call<T>& c, stream s) {
     else
         launch(&cuda::detail::find_scales<C, block_threads / 8>, blocks_for(n * block_threads), s,
                c, elements_of(c), n);
-}
-
-/// f(way) for the quick way of a call.
-template <carrier C, block_verb V, class F>
-void with_quick_way(const block_call<worker_t<C>>& c, const F& f) {
-    if (c.way == quick_elements::chance) return f(floats_way<C, V, rounding::stochastic_a>{});
-    if constexpr (C == carrier::bfloat16)
-        if (c.fits_pairs) return f(pairs_way<V>{});
-    f(floats_way<C, V, rounding::nearest_ties_to_even>{});
 }
 
 /// Whether blocks follow each other in strips of a shape, as many or more of them a block.
@@ -259,10 +245,13 @@ void block_kernels<C>::decode(const block_call<T>& c, stream s) {
     const block_layout& l = c.layout;
     const bool are_aligned = is_aligned(c.from, 1, N) && is_aligned(c.to, bytes_of(C), N);
     const bool are_groups = l.columns % N == 0 && l.block_columns % N == 0 && c.line_codes == n;
+    const int log2_groups = log2_of_groups(l, N);
+    const bool moves_only =
+        bytes_of(C) > 2 && log2_groups >= 0;  // else a step finds its block, too
     const auto in_groups = [&](auto bits) {
         launch(&decode_groups<C, decltype(bits)::value>,
-               blocks_for(n / N, bytes_of(C) == 2 ? usual_times : many_times), s, c,
-               c.book == nullptr ? codebook{} : *c.book, n / N, log2_of_groups(l, N));
+               blocks_for(n / N, moves_only ? many_times : usual_times), s, c,
+               c.book == nullptr ? codebook{} : *c.book, n / N, log2_groups);
     };
     if (are_aligned && are_groups && c.code_bytes == 1 &&
         with_close_codes<N>(c.is_dense ? c.code_bits : 8, in_groups))

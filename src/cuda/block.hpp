@@ -60,6 +60,7 @@ struct block_call {
     zero_sign zeros = zero_sign::kept;
     projection element_projection = {};
     quick_elements way = quick_elements::none;
+    chance_plan chance = {};  ///< of quick_elements::chance
     quick_scales scale_way = quick_scales::none;
     bool fits_pairs = false;
     lowp::detail::plan<T> halves;  ///< the element's for pairs of bfloat16

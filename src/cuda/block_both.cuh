@@ -12,8 +12,7 @@ namespace lowp::cuda::detail {
 
 inline constexpr int both_threads = 128;
 /// Blocks a processor: so few registers a thread that some warps wait for memory while others work.
-template <rounding R>
-inline constexpr int both_blocks = is_stochastic(R) ? 5 : 7;
+inline constexpr int both_blocks = 7;
 /// Columns of a lane: as many as keep its values in 32 words.
 template <int Rows>
 inline constexpr int both_columns = Rows == 16 ? 4 : 2;
@@ -59,7 +58,8 @@ __device__ std::uint32_t largest_finite(const upright<C, Rows, Words>& x) {
 }
 
 template <carrier C>
-__global__ void __launch_bounds__(both_threads) both_maxima(const __grid_constant__ both_call c) {
+__global__ void __launch_bounds__(both_threads, 5)
+    both_maxima(const __grid_constant__ both_call c) {
     const column_turn<C, 16> turn(c.by_columns.turn);
     const both_place at = place_of_lane<16>(c);
     both_tile<C, 16> x;
@@ -75,21 +75,28 @@ __global__ void __launch_bounds__(both_threads) both_maxima(const __grid_constan
     if (c.by_columns.line_count > 0) raise(c.by_columns.lines->largest, of_columns);
 }
 
-// ---- rows -----------------------------------------------------------------------------------------
+// ---- scales ---------------------------------------------------------------------------------------
 
-/// Scales of the row blocks of a warp's tiles: the lanes of a block work out as many of its rows' each.
+// Loops over scales are not unrolled: a warp goes through each piece of code once, so that it waits for
+// instructions where there are many.
+
+/// What a block is scaled by, in shared memory.
+struct both_scale {
+    quick_scale scale;
+    float multiplier;
+};
+
+/// The largest magnitudes of the row blocks of a warp's tiles: the lanes of a block have as many rows each.
 template <carrier C, int Rows>
-struct row_scales {
+struct row_maxima {
     static constexpr int lanes_a_block = Rows / both_columns<Rows>;
     static constexpr int pairs = Rows / 2;  ///< of rows: r and r + Rows / 2
     static constexpr int own = pairs / lanes_a_block;
+    static constexpr int count = 2 * own;
 
-    quick_scale scales[2 * own];
-    bool is_common = true;
+    std::uint32_t m[pairs];
 
-    __device__ row_scales(const block_call<float>& c, const block_call<float>& slow,
-                          const both_tile<C, Rows>& x) {
-        std::uint32_t m[pairs];
+    __device__ explicit row_maxima(const both_tile<C, Rows>& x) {
 #pragma unroll
         for (int i = 0; i < pairs; ++i)
             m[i] = largest_of_row(x, i) | largest_of_row(x, i + pairs) << 16;
@@ -105,14 +112,14 @@ struct row_scales {
                 m[k] = bfloat16_pairs::larger(keep, __shfl_xor_sync(all_lanes, give, d));
             }
         }
-#pragma unroll
-        for (int k = 0; k < own; ++k) {
-            set(c, slow, k, m[k] & 0xFFFFU);
-            set(c, slow, k + own, m[k] >> 16);
-        }
     }
-    /// The row of scale k of this lane.
-    __device__ static int row_of(int k) {
+    /// Of row k of this lane's, as float bits.
+    [[nodiscard]] __device__ std::uint32_t at(int k) const {
+        static_assert(own <= 2);  // registers have no index
+        const std::uint32_t two = k % own == 0 ? m[0] : m[1];
+        return widened<C>(k < own ? two & 0xFFFFU : two >> 16);
+    }
+    [[nodiscard]] __device__ static int row_of(int k) {
         const int first = static_cast<int>(threadIdx.x % lanes_a_block) * own;
         return k < own ? first + k : first + k - own + pairs;
     }
@@ -123,16 +130,80 @@ private:
         for (const auto w : x.w[r]) m = larger_magnitudes<C>(m, w);
         return largest_in<C>(m);
     }
-    /// largest: in memory's form. NaN and infinity are alike: either makes the block NaN.
-    __device__ void set(const block_call<float>& c, const block_call<float>& slow, int k,
-                        std::uint32_t largest) {
-        block_content<float> content{.largest = widened<C>(largest)};
-        content.has_nan = content.largest >= infinity_bits<float>;
-        const auto found = block_scale_of<block_verb::quantize>(c, slow, 0, content);
-        is_common = is_common && is_quick(c, content.largest, found.scale);
-        scales[k] = found.scale;
-    }
 };
+
+/// Scales of the rows of a block, each worked out by one of its lanes; whether the quick ways are exact for
+/// them. NaN and infinity are alike: either makes a block NaN.
+template <carrier C, int Rows>
+__device__ bool scales_of_rows(const block_call<float>& c, const block_call<float>& slow,
+                               const both_tile<C, Rows>& x, both_scale (&of_rows)[Rows]) {
+    const row_maxima<C, Rows> largest(x);
+    const auto outer = outer_scale_of(c, 0);
+    bool is_common = true;
+#pragma unroll 1
+    for (int k = 0; k < row_maxima<C, Rows>::count; ++k) {
+        block_content<float> content{.largest = largest.at(k)};
+        content.has_nan = content.largest >= infinity_bits<float>;
+        const auto found = block_scale_of<block_verb::quantize>(c, slow, 0, content, outer).scale;
+        is_common = is_common && is_quick(c, content.largest, found);
+        of_rows[row_maxima<C, Rows>::row_of(k)] = {found, multiplier_of(c, found)};
+    }
+    return is_common;
+}
+
+/// The columns of a shelf transformed, if they are to be, a word after the other; largest: of each word's
+/// magnitudes.
+template <carrier C, int Rows, int Words>
+__device__ void turn_kept(const column_turn<C, 16>& turn, shelf<Rows, Words, both_threads>& kept,
+                          std::uint32_t (&largest)[Words]) {
+#pragma unroll 1
+    for (int j = 0; j < Words; ++j) {
+        std::uint32_t w[Rows];
+#pragma unroll
+        for (int r = 0; r < Rows; ++r) w[r] = kept.rows[r][threadIdx.x].at[j];
+        if constexpr (Rows == 16) {
+            if (turn.plan.log2_size > 0) {
+                turn.down_words(w);
+#pragma unroll
+                for (int r = 0; r < Rows; ++r) kept.rows[r][threadIdx.x].at[j] = w[r];
+            }
+        }
+        std::uint32_t m = 0;
+#pragma unroll
+        for (int r = 0; r < Rows; ++r) m = larger_magnitudes<C>(m, w[r]);
+#pragma unroll
+        for (int i = 0; i < Words; ++i) largest[i] = i == j ? m : largest[i];
+    }
+}
+
+/// Scales of a lane's columns. largest: as turn_kept has it.
+template <carrier C, int Rows, int Words>
+__device__ bool scales_of_kept_columns(const block_call<float>& c, const block_call<float>& slow,
+                                       const shelf<Rows, Words, both_threads>& kept,
+                                       const std::uint32_t (&largest)[Words],
+                                       word_scales<C> (&s)[Words]) {
+    constexpr int N = values_a_word<C>;
+    __shared__ both_scale found[Words * N][both_threads];
+    const auto outer = outer_scale_of(c, 0);
+    bool is_common = true;
+#pragma unroll 1
+    for (int k = 0; k < Words * N; ++k) {
+        std::uint32_t word = largest[0];
+#pragma unroll
+        for (int j = 1; j < Words; ++j) word = k / N == j ? largest[j] : word;
+        block_content<float> content{.largest = value_of<C>(word, k % N)};
+        if (content.largest >= infinity_bits<float>) content = kept.template content<C>(k);
+        const auto of = block_scale_of<block_verb::quantize>(c, slow, 0, content, outer).scale;
+        is_common = is_common && is_quick(c, value_of<C>(word, k % N), of);
+        found[k][threadIdx.x] = {of, multiplier_of(c, of)};
+    }
+#pragma unroll
+    for (int k = 0; k < Words * N; ++k)
+        s[k / N].set(k % N, found[k][threadIdx.x].scale, found[k][threadIdx.x].multiplier);
+    return is_common;
+}
+
+// ---- rows -----------------------------------------------------------------------------------------
 
 /// Rows of a shelf in their blocks, two a step; x: the same in registers.
 template <class Way, int Rows, int Words>
@@ -141,19 +212,10 @@ __device__ void finish_rows(const block_call<float>& c, const block_call<float>&
                             const shelf<Rows, Words, both_threads>& kept, const both_place& at,
                             std::uint32_t columns) {
     constexpr carrier C = Way::C;
-    using words = group<std::uint32_t, Words>;
-    using row_scales = row_scales<C, Rows>;
-    struct known_scale {
-        quick_scale scale;
-        float inverse;
-    };
-    __shared__ known_scale of_rows[both_threads / row_scales::lanes_a_block][Rows];
-    known_scale* const mine = of_rows[threadIdx.x / row_scales::lanes_a_block];
-    const row_scales scales(c, slow, x);
-    const bool is_common = __all_sync(all_lanes, scales.is_common);
-#pragma unroll
-    for (int k = 0; k < 2 * row_scales::own; ++k)
-        mine[row_scales::row_of(k)] = {scales.scales[k], inverse_of(c, scales.scales[k])};
+    constexpr int lanes_a_block = row_maxima<C, Rows>::lanes_a_block;
+    __shared__ both_scale of_rows[both_threads / lanes_a_block][Rows];
+    auto& mine = of_rows[threadIdx.x / lanes_a_block];
+    const bool is_common = __all_sync(all_lanes, scales_of_rows(c, slow, x, mine));
     __syncwarp();
     if (!at.is_there) return;
     const std::uint64_t of_source = c.source.stream();
@@ -167,13 +229,12 @@ __device__ void finish_rows(const block_call<float>& c, const block_call<float>&
             word_scales<C> s;
 #pragma unroll
             for (int j = 0; j < values_a_word<C>; ++j)
-                s.set(j, mine[r + k].scale, mine[r + k].inverse);
-            const auto y = applied<C>(kept.rows[r + k][threadIdx.x], random[k],
-                                      [&](int /*j*/, std::uint32_t w, const auto& own) {
-                return by_any_way<block_verb::quantize, Way>(c, slow, s, is_common, w, own);
-            });
-            *reinterpret_cast<words*>(static_cast<std::uint8_t*>(c.to) +
-                                      (i + std::uint64_t{columns} * k) * bytes_of(C)) = y;
+                s.set(j, mine[r + k].scale, mine[r + k].multiplier);
+            auto y = kept.rows[r + k][threadIdx.x];
+            convert_words<block_verb::quantize, Way>(
+                c, slow, [&](int /*j*/) -> const auto& { return s; }, is_common, random[k], y.at);
+            store_row<block_verb::quantize, C>(c, packing::loose, i + std::uint64_t{columns} * k,
+                                               y);
         }
     }
 }
@@ -181,7 +242,7 @@ __device__ void finish_rows(const block_call<float>& c, const block_call<float>&
 // ---- both -----------------------------------------------------------------------------------------
 
 template <class Way, int Rows>
-__global__ void __launch_bounds__(both_threads, both_blocks<Way::mode>)
+__global__ void __launch_bounds__(both_threads, both_blocks)
     quick_both(const __grid_constant__ both_call c, const __grid_constant__ both_call slow) {
     constexpr carrier C = Way::C;
     constexpr int Words = both_columns<Rows> / values_a_word<C>;
@@ -193,13 +254,10 @@ __global__ void __launch_bounds__(both_threads, both_blocks<Way::mode>)
     kept.put(x.w);
     finish_rows<Way>(c.by_rows, slow.by_rows, x, kept, at, c.columns);
     if (!at.is_there) return;
-    kept.take(x.w);
-    if constexpr (Rows == 16)
-        if (c.by_columns.turn.log2_size > 0) turn.down(x.w);
+    std::uint32_t largest[Words] = {};
+    turn_kept(turn, kept, largest);
     word_scales<C> s[Words];
-    const bool is_common =
-        scales_of_columns<block_verb::quantize>(c.by_columns, slow.by_columns, x, 0, s);
-    kept.put(x.w);
+    const bool is_common = scales_of_kept_columns(c.by_columns, slow.by_columns, kept, largest, s);
     finish_kept_columns<block_verb::quantize, Way>(c.by_columns, slow.by_columns, kept, s,
                                                    is_common, at.first, c.columns, Rows);
 }
@@ -230,10 +288,9 @@ void block_both<C>::work(const both_call& c, stream s) {
         else start(&quick_both<Way, 32>, 32, c, c);
     };
     constexpr auto V = block_verb::quantize;
-    if (c.by_rows.way == quick_elements::chance)
-        with_way(floats_way<C, V, rounding::stochastic_a>{});
+    if (c.by_rows.way == quick_elements::chance) with_way(chance_way<C, V>{});
     else if (c.by_rows.fits_pairs) with_way(pairs_way<V>{});
-    else with_way(floats_way<C, V, rounding::nearest_ties_to_even>{});
+    else with_way(floats_way<C, V>{});
 }
 
 }  // namespace lowp::cuda::detail

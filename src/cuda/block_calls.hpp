@@ -44,7 +44,12 @@ inline void choose_ways(detail::block_call<float>& c, const block_format& f) {
                            c.element.path == path::plain_sum &&
                            c.element.encode_path == path::plain_sum;
     if (is_common && is_nearest) c.way = quick_elements::nearest;
-    if (is_common && f.rounding == rounding::stochastic_a) c.way = quick_elements::chance;
+    if (is_common && detail::fits_chance(c.element)) {
+        c.way = quick_elements::chance;
+        c.chance = detail::make_chance(c.element, c.before == lowp::detail::scaling::divide
+                                                      ? detail::magnitudes::near
+                                                      : detail::magnitudes::exact);
+    }
     // Quotients below 2^-34 of the smallest quantum never step; remainders of others do not underflow.
     const double quantum = format::power_of_two(f.element.min_quantum_exponent());
     c.least_divisor = static_cast<float>(0x1p-64 / std::max(quantum, 0x1p-60));

@@ -64,17 +64,10 @@ __device__ bool scales_of_columns(const block_call<float>& c, const block_call<f
     return is_common;
 }
 
-/// Random words of one row of a thread's columns, from element i on.
-template <int N>
-__device__ void draw(const block_call<float>& c, std::uint64_t i, std::uint32_t (&random)[N]) {
-    if (c.random == nullptr) random_words(c.source, c.first_index + i, random);
-    else given_words(c.random, i, c.element.random_shift, c.failures, random);
-}
-
-/// The same of two rows, of which `rows` are there; stream: the source's, which is in memory. A thread
-/// with half a counter's words works out one row's for its neighbour, too, who has the other half and
-/// works out the other row's. Where a row is a multiple of four long, the two are in one band and have
-/// the same rows, so that neither misses the exchange.
+/// Random words of two rows of a thread's columns, of which `rows` are there, from element i on; stream:
+/// the source's, which is in memory. A thread with half a counter's words works out one row's for its
+/// neighbour, too, who has the other half and works out the other row's. Where a row is a multiple of
+/// four long, the two are in one band and have the same rows, so that neither misses the exchange.
 template <int N>
 __device__ void draw(const block_call<float>& c, std::uint64_t stream, std::uint64_t i,
                      std::uint64_t stride, std::uint32_t rows, std::uint32_t (&random)[2][N]) {
@@ -128,44 +121,17 @@ struct shelf {
             rows[r][threadIdx.x] = g;
         }
     }
-    __device__ void take(std::uint32_t (&w)[Rows][Words]) const {
-#pragma unroll
+    /// What is in column k.
+    template <carrier C>
+    [[nodiscard]] __device__ block_content<float> content(int k) const {
+        constexpr int N = values_a_word<C>;
+        block_content<float> found;
+#pragma unroll 1
         for (int r = 0; r < Rows; ++r)
-#pragma unroll
-            for (int j = 0; j < Words; ++j) w[r][j] = rows[r][threadIdx.x].at[j];
+            found.add(value_of<C>(rows[r][threadIdx.x].at[k / N], k % N) & magnitude_bits<float>);
+        return found;
     }
 };
-
-/// Words of one row, each by `apply(j, word, random words of its values)`.
-template <carrier C, int Words, class Apply>
-__device__ group<std::uint32_t, Words> applied(
-    const group<std::uint32_t, Words>& x, const std::uint32_t (&random)[Words * values_a_word<C>],
-    const Apply& apply) {
-    constexpr int N = values_a_word<C>;
-    group<std::uint32_t, Words> y;
-#pragma unroll
-    for (int j = 0; j < Words; ++j) {
-        std::uint32_t own[N];
-#pragma unroll
-        for (int k = 0; k < N; ++k) own[k] = random[j * N + k];
-        y.at[j] = apply(j, x.at[j], own);
-    }
-    return y;
-}
-
-/// A word by a way, whatever its block is like.
-template <block_verb V, class Way>
-__device__ std::uint32_t by_any_way(const block_call<float>& c, const block_call<float>& slow,
-                                    const word_scales<Way::C>& s, bool is_common, std::uint32_t w,
-                                    const std::uint32_t (&random)[values_a_word<Way::C>]) {
-    constexpr carrier C = Way::C;
-    if (!is_common)
-        return apply_carefully<C, V, Way::mode>(slow, s, w, random[0],
-                                                random[values_a_word<C> - 1]);
-    return Way::always_multiplies || c.before == scaling::multiply
-               ? Way::template apply<scaling::multiply>(c, s, w, random)
-               : Way::template apply<scaling::divide>(c, s, w, random);
-}
 
 /// What became of a row of a thread's columns, from element i on: values, or codes closed up as `how` says.
 template <block_verb V, carrier C, class How, int Words>
@@ -193,10 +159,9 @@ __device__ void finish_kept_columns(const block_call<float>& c, const block_call
 #pragma unroll
         for (std::uint32_t k = 0; k < 2; ++k) {
             if (r + k >= rows) continue;
-            const auto y = applied<C>(x.rows[r + k][threadIdx.x], random[k],
-                                      [&](int j, std::uint32_t w, const auto& own) {
-                return by_any_way<V, Way>(c, slow, s[j], is_common, w, own);
-            });
+            auto y = x.rows[r + k][threadIdx.x];
+            convert_words<V, Way>(
+                c, slow, [&](int j) -> const auto& { return s[j]; }, is_common, random[k], y.at);
             store_row<V, C>(c, c.is_dense ? packing::dense : packing::loose, i + k * stride, y);
         }
     }
@@ -209,7 +174,6 @@ __device__ void finish_columns(const block_call<float>& c, const block_call<floa
                                const word_scales<Way::C> (&s)[Words], bool is_common,
                                std::uint64_t first, std::uint64_t stride, std::uint32_t rows) {
     constexpr carrier C = Way::C;
-    constexpr int N = values_a_word<C>;
     const bool is_dense = V == block_verb::encode && c.is_dense;
     // Which rows there are, and how codes are packed, are asked before the loop where it is quick.
     const auto over = [&](std::uint32_t count, auto how, const auto& apply) {
@@ -227,7 +191,6 @@ __device__ void finish_columns(const block_call<float>& c, const block_call<floa
         if (is_dense) over(Rows, std::integral_constant<packing, packing::dense>{}, apply);
         else over(Rows, std::integral_constant<packing, packing::loose>{}, apply);
     };
-    const std::uint32_t none[N] = {};
     if (!is_common || rows != Rows)
         over(rows, is_dense ? packing::dense : packing::loose,
              [&](const auto& of, std::uint32_t w) {
@@ -235,11 +198,11 @@ __device__ void finish_columns(const block_call<float>& c, const block_call<floa
         });
     else if (Way::always_multiplies || c.before == scaling::multiply)
         all([&](const auto& of, std::uint32_t w) {
-            return Way::template apply<scaling::multiply>(c, of, w, none);
+            return Way::template apply<scaling::multiply>(c, of, w);
         });
     else
         all([&](const auto& of, std::uint32_t w) {
-            return Way::template apply<scaling::divide>(c, of, w, none);
+            return Way::template apply<scaling::divide>(c, of, w);
         });
 }
 

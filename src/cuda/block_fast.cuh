@@ -94,34 +94,12 @@ __device__ void finish_strip(const block_call<float>& c, const block_call<float>
                              strip<Way::C, Values> x, const quick_scale& scale, bool is_common,
                              std::uint64_t group) {
     constexpr carrier C = Way::C;
-    constexpr int N = values_a_word<C>;
-    constexpr int words = strip<C, Values>::words;
     word_scales<C> s;
     s.set_all(c, scale);
     std::uint32_t random[Values] = {};
-    if constexpr (is_stochastic(Way::mode)) {
-        if (c.random == nullptr) random_words(c.source, c.first_index + group * Values, random);
-        else given_words(c.random, group * Values, c.element.random_shift, c.failures, random);
-    }
-    const auto all = [&]<scaling S>() {
-#pragma unroll
-        for (int j = 0; j < words; ++j) {
-            std::uint32_t r[N];
-#pragma unroll
-            for (int k = 0; k < N; ++k) r[k] = random[j * N + k];
-            x.w[j] = Way::template apply<S>(c, s, x.w[j], r);
-        }
-    };
-    if (!is_common) {
-#pragma unroll
-        for (int j = 0; j < words; ++j)
-            x.w[j] = apply_carefully<C, V, Way::mode>(slow, s, x.w[j], random[j * N],
-                                                      random[j * N + N - 1]);
-    } else if (Way::always_multiplies || c.before == scaling::multiply) {
-        all.template operator()<scaling::multiply>();
-    } else {
-        all.template operator()<scaling::divide>();
-    }
+    if constexpr (is_stochastic(Way::mode)) draw(c, group * Values, random);
+    convert_words<V, Way>(
+        c, slow, [&](int /*j*/) -> const auto& { return s; }, is_common, random, x.w);
     if constexpr (V == block_verb::quantize) x.store(c.to, group);
     else store_code_words<C>(c, c.is_dense ? packing::dense : packing::loose, group * Values, x.w);
 }

@@ -23,6 +23,13 @@ inline constexpr word_of<T> quiet_nan_bits =
 
 // ---- elements -------------------------------------------------------------------------------------
 
+/// The random words of N neighbours from element i on: the source's, or the caller's.
+template <int N, class T>
+__device__ void draw(const block_call<T>& c, std::uint64_t i, std::uint32_t (&random)[N]) {
+    if (c.random == nullptr) random_words(c.source, c.first_index + i, random);
+    else given_words(c.random, i, c.element.random_shift, c.failures, random);
+}
+
 /// Words of N elements, passed in registers.
 template <class T, int N>
 struct element_words {
@@ -96,6 +103,11 @@ private:
 };
 
 template <class T>
+any_elements<T> elements_of(const block_call<T>& c) {
+    return {c.element, c.scale, c.book == nullptr ? codebook{} : *c.book};
+}
+
+template <class T>
 struct block_scale {
     word_of<T> ideal, total, factor;
 };
@@ -123,10 +135,7 @@ __device__ void convert_elements(const block_call<T>& c, const Elements& element
         for (int j = 0; j < N; ++j) v[j] = (v[j] & magnitude_bits<T>) == 0 ? zero : v[j];
     }
     std::uint32_t random[N] = {};
-    if (elements.takes_random(c)) {
-        if (c.random == nullptr) random_words(c.source, c.first_index + index, random);
-        else given_words(c.random, index, c.element.random_shift, c.failures, random);
-    }
+    if (elements.takes_random(c)) draw(c, index, random);
     elements.template convert<V>(c, random, v);
     if constexpr (V == block_verb::quantize) {
         const bool is_nan = is_nan_word<T>(s.total);

@@ -96,28 +96,35 @@ struct column_turn {
 
     template <int Words>
     __device__ void down(std::uint32_t (&w)[Rows][Words]) const {
-        constexpr int N = values_a_word<C>;
 #pragma unroll
         for (int j = 0; j < Words; ++j) {
+            std::uint32_t column[Rows];
 #pragma unroll
-            for (int k = 0; k < N; ++k) {  // one after the other: registers are scarce
-                std::uint32_t v[Rows];
+            for (int r = 0; r < Rows; ++r) column[r] = w[r][j];
+            down_words(column);
 #pragma unroll
-                for (int r = 0; r < Rows; ++r)
-                    v[r] = value_of<C>(w[r][j], k) ^ (signs << (31 - r) & 0x80000000U);
-                turn_in_thread(v, 1U << plan.log2_size);
+            for (int r = 0; r < Rows; ++r) w[r][j] = column[r];
+        }
+    }
+    /// The same of one word a row.
+    __device__ void down_words(std::uint32_t (&w)[Rows]) const {
+        constexpr int N = values_a_word<C>;
+        std::uint32_t v[N][Rows];
 #pragma unroll
-                for (int r = 0; r < Rows; ++r) {
-                    const auto value = lanes<float>::product(v[r], __float_as_uint(plan.norm));
-                    if constexpr (N == 1) {
-                        w[r][j] = value;
-                    } else {
-                        const std::uint32_t narrow = memory<C>::narrowed(value);
-                        w[r][j] = k == 0 ? (w[r][j] & 0xFFFF0000U) | narrow
-                                         : (w[r][j] & 0xFFFFU) | narrow << 16;
-                    }
-                }
-            }
+        for (int r = 0; r < Rows; ++r) {
+            const auto turned = w[r] ^ ((signs >> r & 1) != 0 ? word_signs<C> : 0);
+#pragma unroll
+            for (int k = 0; k < N; ++k) v[k][r] = value_of<C>(turned, k);
+        }
+#pragma unroll
+        for (int k = 0; k < N; ++k) turn_in_thread(v[k], 1U << plan.log2_size);
+#pragma unroll
+        for (int r = 0; r < Rows; ++r) {
+            std::uint32_t row[N];
+#pragma unroll
+            for (int k = 0; k < N; ++k)
+                row[k] = lanes<float>::product(v[k][r], __float_as_uint(plan.norm));
+            w[r] = narrowed_word<C>(row);
         }
     }
 };

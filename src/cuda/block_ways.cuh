@@ -1,63 +1,14 @@
 // How the elements of common block formats become what they are, where the values of a warp's blocks are
 // numbers and their scales are of common sizes: rounding that saturates, by the sums of
-// detail/sum_kernel.hpp, on magnitudes; signs are put back at the end. Whatever else there is goes the
-// careful way, one warp at a time.
-//
-// Values lie in words of 32 bits as in memory: one float32 or two of a 16-bit carrier.
+// detail/sum_kernel.hpp or of chance.cuh, on magnitudes; signs are put back at the end. Whatever else
+// there is goes the careful way.
 #pragma once
 
 #include "block_parts.cuh"
+#include "chance.cuh"
 #include "pairs.cuh"
 
 namespace lowp::cuda::detail {
-
-// ---- words in memory ------------------------------------------------------------------------------
-
-template <carrier C>
-inline constexpr int values_a_word = 4 / bytes_of(C);
-template <carrier C>
-inline constexpr std::uint32_t word_signs = bytes_of(C) == 2 ? 0x80008000U : 0x80000000U;
-
-/// Value k of a word as float bits, with or without its sign.
-template <carrier C>
-__device__ std::uint32_t value_of(std::uint32_t w, int k) {
-    if constexpr (C == carrier::bfloat16) return k == 0 ? w << 16 : w & 0xFFFF0000U;
-    else if constexpr (C == carrier::float16)
-        return memory<C>::widened(static_cast<std::uint16_t>(k == 0 ? w : w >> 16));
-    else return w;
-}
-
-/// A word of results that are no NaN.
-template <carrier C>
-__device__ std::uint32_t word_of_values(const std::uint32_t (&v)[values_a_word<C>]) {
-    std::uint32_t w = v[0];
-    if constexpr (C == carrier::bfloat16)
-        asm("cvt.rn.bf16x2.f32 %0, %1, %2;"
-            : "=r"(w)
-            : "f"(__uint_as_float(v[1])), "f"(__uint_as_float(v[0])));
-    else if constexpr (C == carrier::float16)
-        asm("cvt.rn.f16x2.f32 %0, %1, %2;"
-            : "=r"(w)
-            : "f"(__uint_as_float(v[1])), "f"(__uint_as_float(v[0])));
-    return w;
-}
-
-/// The larger of magnitudes, value by value.
-template <carrier C>
-__device__ std::uint32_t larger_magnitudes(std::uint32_t m, std::uint32_t w) {
-    if constexpr (bytes_of(C) == 2) return bfloat16_pairs::larger(m, w & 0x7FFF7FFFU);
-    else return umax(m, w & 0x7FFFFFFFU);
-}
-/// The largest of a word of magnitudes, in memory's form: they compare as integers.
-template <carrier C>
-__device__ std::uint32_t largest_in(std::uint32_t m) {
-    return bytes_of(C) == 2 ? umax(m >> 16, m & 0xFFFF) : m;
-}
-/// That form as float bits.
-template <carrier C>
-__device__ std::uint32_t widened(std::uint32_t m) {
-    return memory<C>::widened(static_cast<typename memory<C>::stored>(m));
-}
 
 // ---- scales ---------------------------------------------------------------------------------------
 
@@ -66,24 +17,25 @@ struct quick_scale {
     std::uint32_t total, factor;
 };
 
-/// What magnitudes divided by `factor` on the fly need.
-__device__ inline float inverse_of(const block_call<float>& c, const quick_scale& s) {
-    return c.before == scaling::divide ? 1.0F / __uint_as_float(s.factor) : 0;
+/// What magnitudes are multiplied by, at first where they are divided by `factor`.
+__device__ inline float multiplier_of(const block_call<float>& c, const quick_scale& s) {
+    const float factor = __uint_as_float(s.factor);
+    return c.before == scaling::divide ? 1.0F / factor : factor;
 }
 
 /// What the quick ways take.
 template <carrier C>
 struct word_scales {
     std::uint32_t total[values_a_word<C>], factor[values_a_word<C>];
-    float inverse[values_a_word<C>];
+    float multiplier[values_a_word<C>];
 
     __device__ void set(int k, const block_call<float>& c, const quick_scale& s) {
-        set(k, s, inverse_of(c, s));
+        set(k, s, multiplier_of(c, s));
     }
-    __device__ void set(int k, const quick_scale& s, float inverse_of_factor) {
+    __device__ void set(int k, const quick_scale& s, float multiplier_of_scale) {
         total[k] = s.total;
         factor[k] = s.factor;
-        inverse[k] = inverse_of_factor;
+        multiplier[k] = multiplier_of_scale;
     }
     __device__ void set_all(const block_call<float>& c, const quick_scale& s) {
 #pragma unroll
@@ -134,10 +86,10 @@ __device__ __noinline__ quick_block slow_block_of(const block_call<float>& c, st
 }
 
 template <class T>
-__device__ __forceinline__ quick_block quick_block_of(const block_call<T>& c, std::uint64_t block,
+__device__ __forceinline__ quick_block quick_block_of(const block_call<T>& c,
+                                                      const lowp::detail::outer_pair<T>& outer,
                                                       std::uint32_t largest) {
     using L = lanes<T>;
-    const auto outer = outer_scale_of(c, block);
     const bool is_te = c.rule.arithmetic == arithmetic::transformer_engine;
     const auto ideal = lowp::detail::ideal_scale<L>(
         c.rule, largest, __float_as_uint(is_te ? outer.inverse : outer.scale));
@@ -154,30 +106,40 @@ __device__ __forceinline__ quick_block quick_block_of(const block_call<T>& c, st
     return {{total.total, largest == 0 && is_infinite ? __float_as_uint(1.0F) : total.factor},
             code};
 }
-/// c, and `slow`, the same once more: what has its address taken is read like memory, slowly.
+/// c, and `slow`, the same once more: what has its address taken is read like memory, slowly. outer: the
+/// block's, which loops over blocks read once.
+template <block_verb V>
+__device__ __forceinline__ quick_block
+block_scale_of(const block_call<float>& c, const block_call<float>& slow, std::uint64_t block,
+               const block_content<float>& content, const lowp::detail::outer_pair<float>& outer) {
+    const bool is_common =
+        c.scale_way != quick_scales::none && !content.has_nan && !content.has_inf;
+    if (is_common) return quick_block_of(c, outer, content.largest);
+    return slow_block_of<V>(slow, block, content);
+}
 template <block_verb V>
 __device__ __forceinline__ quick_block block_scale_of(const block_call<float>& c,
                                                       const block_call<float>& slow,
                                                       std::uint64_t block,
                                                       const block_content<float>& content) {
-    const bool is_common =
-        c.scale_way != quick_scales::none && !content.has_nan && !content.has_inf;
-    if (is_common) return quick_block_of(c, block, content.largest);
-    return slow_block_of<V>(slow, block, content);
+    return block_scale_of<V>(c, slow, block, content, outer_scale_of(c, block));
 }
 
 // ---- elements -------------------------------------------------------------------------------------
 
-/// Values to values, or to codes: one a word of float32, two side by side of 16-bit carriers.
+// A way makes values, or codes, of the values of a word: one of float32, two side by side of 16-bit
+// carriers. Those by chance take the random words of their values, and lower `margin` to the least they
+// meet.
+
 /// Pairs of bfloat16 as they are, between powers of two.
 template <block_verb V>
 struct pairs_way {
     static constexpr carrier C = carrier::bfloat16;
     static constexpr rounding mode = rounding::nearest_ties_to_even;
     static constexpr bool always_multiplies = true;
-    template <scaling S, class Words>
+    template <scaling S>
     __device__ static std::uint32_t apply(const block_call<float>& c, const word_scales<C>& s,
-                                          std::uint32_t w, const Words& /*random*/) {
+                                          std::uint32_t w) {
         using L = bfloat16_pairs;
         const auto factor = __byte_perm(s.factor[0], s.factor[1], 0x7632);
         const auto r = lowp::detail::round_saturated<L, rounding::nearest_ties_to_even>(
@@ -188,36 +150,51 @@ struct pairs_way {
     }
 };
 
-/// Each value as a float.
-template <carrier Carrier, block_verb V, rounding R>
+/// Each value as a float, to nearest even.
+template <carrier Carrier, block_verb V>
 struct floats_way {
     static constexpr carrier C = Carrier;
-    static constexpr rounding mode = R;
+    static constexpr rounding mode = rounding::nearest_ties_to_even;
     static constexpr bool always_multiplies = false;
-    template <scaling S, class Words>
+    template <scaling S>
     __device__ static std::uint32_t apply(const block_call<float>& c, const word_scales<C>& s,
-                                          std::uint32_t w, const Words& random) {
+                                          std::uint32_t w) {
         using L = lanes<float>;
-        constexpr int N = values_a_word<C>;
-        std::uint32_t v[N];
-        std::uint32_t code = 0;
+        std::uint32_t v[values_a_word<C>];
         const auto magnitudes = w & ~word_signs<C>;
 #pragma unroll
-        for (int k = 0; k < N; ++k) {
+        for (int k = 0; k < values_a_word<C>; ++k) {
             const auto m = value_of<C>(magnitudes, k);
-            const auto scaled = S == scaling::multiply ? L::product(m, s.factor[k])
-                                                       : quotient_by(m, s.factor[k], s.inverse[k]);
-            const auto r = lowp::detail::round_saturated<L, R>(c.element, scaled, random[k]);
-            v[k] = L::product(r.value, s.total[k]);
-            code |= r.code << (16 * k);
+            const auto scaled = S == scaling::multiply
+                                    ? L::product(m, s.factor[k])
+                                    : quotient_by(m, s.factor[k], s.multiplier[k]);
+            const auto r = lowp::detail::round_saturated<L, mode>(c.element, scaled, 0);
+            v[k] = V == block_verb::encode ? r.code : L::product(r.value, s.total[k]);
         }
-        const auto sign = w & word_signs<C>;
-        if constexpr (V == block_verb::quantize) return word_of_values<C>(v) | sign;
-        else return code | sign >> (c.element.sign_shift - (N == 2 ? 16 : 0));
+        if constexpr (V == block_verb::quantize) return word_of_values<C>(v) | (w & word_signs<C>);
+        else return word_of_codes<C>(v, w, c.element.sign_shift);
     }
 };
 
-/// The same of values of any kind in blocks of any scale.
+/// Each value as a float, by chance.
+template <carrier Carrier, block_verb V>
+struct chance_way {
+    static constexpr carrier C = Carrier;
+    static constexpr rounding mode = rounding::stochastic_a;
+    __device__ static std::uint32_t apply(const block_call<float>& c, const word_scales<C>& s,
+                                          std::uint32_t w, const std::uint32_t* random,
+                                          std::uint32_t& margin) {
+        const auto scaled = [&](int k, float m) { return __fmul_rn(m, s.multiplier[k]); };
+        if constexpr (V == block_verb::encode)
+            return drawn_codes<C>(c.chance, w, random, c.element.sign_shift, margin, scaled);
+        else
+            return drawn_values<C>(
+                c.chance, w, random, margin, scaled,
+                [&](int k, std::uint32_t v) { return lanes<float>::product(v, s.total[k]); });
+    }
+};
+
+/// A word of values of any kind in blocks of any scale.
 template <carrier C, block_verb V, rounding R>
 __device__ __noinline__ std::uint32_t word_carefully(const block_call<float>& c, std::uint32_t w,
                                                      quick_scale first, quick_scale second,
@@ -258,6 +235,48 @@ __device__ std::uint32_t apply_carefully(const block_call<float>& c, const word_
     constexpr int last = values_a_word<C> - 1;
     return word_carefully<C, V, R>(c, w, {s.total[0], s.factor[0]}, {s.total[last], s.factor[last]},
                                    random0, random1);
+}
+
+/// f(way) for the quick way of a call.
+template <carrier C, block_verb V, class F>
+void with_quick_way(const block_call<worker_t<C>>& c, const F& f) {
+    if (c.way == quick_elements::chance) return f(chance_way<C, V>{});
+    if constexpr (C == carrier::bfloat16)
+        if (c.fits_pairs) return f(pairs_way<V>{});
+    f(floats_way<C, V>{});
+}
+
+/// Some words, whatever their blocks are like: scales(j) are those of word j, `random` those of all values.
+template <block_verb V, class Way, int W, class Scales>
+__device__ void convert_words(const block_call<float>& c, const block_call<float>& slow,
+                              const Scales& scales, bool is_common,
+                              const std::uint32_t (&random)[W * values_a_word<Way::C>],
+                              std::uint32_t (&w)[W]) {
+    constexpr carrier C = Way::C;
+    constexpr int N = values_a_word<C>;
+    std::uint32_t y[W];
+    if constexpr (is_stochastic(Way::mode)) {
+        std::uint32_t margin = ~0U;
+#pragma unroll
+        for (int j = 0; j < W; ++j) y[j] = Way::apply(c, scales(j), w[j], random + j * N, margin);
+        is_common = is_common && margin >= c.chance.doubtful;
+    } else {
+        const auto all = [&]<scaling S>() {
+#pragma unroll
+            for (int j = 0; j < W; ++j) y[j] = Way::template apply<S>(c, scales(j), w[j]);
+        };
+        if (Way::always_multiplies || c.before == scaling::multiply)
+            all.template operator()<scaling::multiply>();
+        else all.template operator()<scaling::divide>();
+    }
+    if (!is_common) {
+#pragma unroll
+        for (int j = 0; j < W; ++j)
+            y[j] = apply_carefully<C, V, Way::mode>(slow, scales(j), w[j], random[j * N],
+                                                    random[j * N + N - 1]);
+    }
+#pragma unroll
+    for (int j = 0; j < W; ++j) w[j] = y[j];
 }
 
 // ---- codes ----------------------------------------------------------------------------------------

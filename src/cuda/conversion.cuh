@@ -3,6 +3,7 @@
 // take alike, once for some elements, and the width of codes another.
 #pragma once
 
+#include "chance.cuh"
 #include "conversion_tiles.cuh"
 #include "conversion_ways.cuh"
 #include "device.cuh"
@@ -62,6 +63,7 @@ struct quantize_verb {
     using word = word_of<T>;
     static constexpr int step = step_of<C>;
     static constexpr bool takes_random = Chance == chance::random;
+    static constexpr bool encodes = false;
 
     template <int N>
     __device__ static void load(const call<T>& c, std::uint64_t i, word (&v)[N]) {
@@ -93,6 +95,7 @@ struct encode_verb {
     using word = word_of<T>;
     static constexpr int step = step_of<C>;
     static constexpr bool takes_random = Chance == chance::random;
+    static constexpr bool encodes = true;
 
     template <int N>
     __device__ static void load(const call<T>& c, std::uint64_t i, word (&v)[N]) {
@@ -176,6 +179,72 @@ __global__ void __launch_bounds__(block_threads)
     Verb::store(c, i, v);
 }
 
+/// Floats in registers, to and from a function that is not inlined.
+template <int N>
+struct some_floats {
+    std::uint32_t at[N];
+};
+template <class Verb, int N>
+__device__ __noinline__ some_floats<N> converted_with_care(const call<float>& slow,
+                                                           std::uint64_t index, some_floats<N> v) {
+    Verb::convert(slow, index, v.at);
+    return v;
+}
+
+/// convert_run by the sums of chance.cuh: numbers up to the format's limit, where no sum is in doubt. slow:
+/// c once more, since what has its address taken is read like memory, slowly.
+template <carrier C, class Verb>
+__global__ void __launch_bounds__(block_threads)
+    draw_run(const __grid_constant__ call<float> c, const __grid_constant__ call<float> slow,
+             std::uint64_t first_index, std::uint64_t n) {
+    constexpr int N = Verb::step;
+    constexpr int each = values_a_word<C>;
+    using words = group<std::uint32_t, N / each>;
+    const std::uint64_t thread = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    const std::uint64_t threads = std::uint64_t{gridDim.x} * blockDim.x;
+    const auto same = [](int /*k*/, auto v) { return v; };
+    for (std::uint64_t g = thread; g < n / N; g += threads) {
+        const words x = static_cast<const words*>(c.from)[g];
+        words y;
+        std::uint32_t random[N];
+        words_of_step<chance::random>(c, first_index + g * N, random);
+        std::uint32_t margin = ~0U;
+        std::uint32_t largest = 0;
+#pragma unroll
+        for (int j = 0; j < N / each; ++j) {
+            largest = larger_magnitudes<C>(largest, x.at[j]);
+            if constexpr (Verb::encodes)
+                y.at[j] = drawn_codes<C>(c.chance, x.at[j], random + j * each, c.plan.sign_shift,
+                                         margin, same);
+            else
+                y.at[j] = drawn_values<C>(c.chance, x.at[j], random + j * each, margin, same, same);
+        }
+        const float most = __uint_as_float(widened<C>(largest_in<C>(largest)));
+        if (margin < c.chance.doubtful || !(most <= c.chance.limit)) {
+            some_floats<N> v;
+            Verb::load(c, g * N, v.at);
+            v = converted_with_care<Verb>(slow, first_index + g * N, v);
+            Verb::store(c, g * N, v.at);
+            continue;
+        }
+        if constexpr (Verb::encodes) {
+            std::uint32_t codes[N];
+#pragma unroll
+            for (int j = 0; j < N; ++j)
+                codes[j] = each == 1 ? y.at[j] : y.at[j / each] >> (16 * (j % each)) & 0xFFFFU;
+            Verb::store(c, g * N, codes);
+        } else {
+            static_cast<words*>(c.to)[g] = y;
+        }
+    }
+    if (thread >= n % N) return;
+    const std::uint64_t i = n / N * N + thread;
+    some_floats<1> v;
+    Verb::load(c, i, v.at);
+    v = converted_with_care<Verb>(slow, first_index + i, v);
+    Verb::store(c, i, v.at);
+}
+
 /// Over arrays of any strides, one element a thread and step, neighbours in the result side by side.
 template <class Verb>
 __global__ void __launch_bounds__(block_threads)
@@ -213,18 +282,37 @@ bool is_run(const call<T>& c, const walk& w) {
     return w.is_flat() || (c.ignores_index && w.is_dense());
 }
 
+/// Whether they are, and lie on boundaries of a thread's step.
+template <class Verb, class T>
+bool goes_in_steps(const call<T>& c, const walk& w, int from_bytes, int to_bytes) {
+    return is_run(c, w) && is_aligned(c.from, from_bytes, Verb::step) &&
+           is_aligned(c.to, to_bytes, Verb::step);
+}
+template <class Verb>
+unsigned blocks_of_run(const walk& w) {
+    return blocks_for(w.size / Verb::step + w.size % Verb::step);
+}
+
 /// Run: of one path; Walk: of any. from_bytes, to_bytes: of an element in memory.
 template <class Run, class Walk, class T>
 void launch_over(const call<T>& c, const walk& w, int from_bytes, int to_bytes, stream s) {
-    if (is_run(c, w) && is_aligned(c.from, from_bytes, Run::step) &&
-        is_aligned(c.to, to_bytes, Run::step)) {
-        const std::uint64_t threads = w.size / Run::step + w.size % Run::step;
-        return launch(&convert_run<Run>, blocks_for(threads), s, c, w.first_index, w.size);
-    }
+    if (goes_in_steps<Run>(c, w, from_bytes, to_bytes))
+        return launch(&convert_run<Run>, blocks_of_run<Run>(w), s, c, w.first_index, w.size);
     const int along = axis_of_source(w);
     if (along < 0) return launch(&convert_walk<Walk>, blocks_for(w.size), s, c, w);
     const std::uint64_t tiles = tiles_of(w, along);
     launch(&convert_tiles<Walk>, blocks_for(tiles * block_threads), s, c, w, along, tiles);
+}
+
+/// Whether draw_run did it.
+template <carrier C, class Verb, class T>
+bool draws_run(const call<T>& c, const walk& w, int from_bytes, int to_bytes, stream s) {
+    if constexpr (sizeof(T) == sizeof(float)) {
+        if (!c.draws_in_sums || !goes_in_steps<Verb>(c, w, from_bytes, to_bytes)) return false;
+        launch(&draw_run<C, Verb>, blocks_of_run<Verb>(w), s, c, c, w.first_index, w.size);
+        return true;
+    }
+    return false;
 }
 
 template <class F>
@@ -246,6 +334,8 @@ void with_path(path p, F&& f) {
 
 template <carrier C>
 void conversions<C>::quantize(const call<T>& c, const walk& w, stream s) {
+    using in_sums = quantize_verb<C, chance::random, one_path<path::sum>>;
+    if (draws_run<C, in_sums>(c, w, bytes_of(C), bytes_of(C), s)) return;
     with_chance(c.plan.rounding, [&](auto kind) {
         constexpr chance K = decltype(kind)::value;
         with_path(c.plan.path, [&](auto way) {
@@ -263,10 +353,13 @@ void conversions<C>::encode(const call<T>& c, const walk& w, stream s) {
         if (c.encodes_pairs && is_run(c, w) && are_aligned) {
             call<T> halves = c;
             halves.plan = halved(c.plan);
-            auto* const kernel = c.drops_sign ? &encode_pairs<true> : &encode_pairs<false>;
+            auto* const kernel = c.drops_sign ? &encode_pairs<overflow_sign::dropped>
+                                              : &encode_pairs<overflow_sign::kept>;
             return launch(kernel, blocks_for(w.size / N + w.size % N), s, halves, w.size);
         }
     }
+    using in_sums = encode_verb<C, chance::random, one_path<path::sum>>;
+    if (draws_run<C, in_sums>(c, w, bytes_of(C), c.code_bytes, s)) return;
     with_chance(c.plan.rounding, [&](auto kind) {
         constexpr chance K = decltype(kind)::value;
         with_path(c.plan.encode_path, [&](auto way) {

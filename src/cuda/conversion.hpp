@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -65,6 +66,50 @@ struct device_source {
     return bfloat16.holds(f) && halved(p).shift >= 2;
 }
 
+/// Constants of stochastic rounding by sums that are cut (chance.cuh); float bits, where they are words.
+struct chance_plan {
+    float limit = 0;                     ///< the largest magnitude
+    std::uint32_t lowest = 0;            ///< 2^emin
+    std::uint32_t quantum = 0;           ///< 2^-mantissa bits: a quantum of [1, 2)
+    std::uint32_t random_mask = 0;       ///< of the random bits that are a float's fraction
+    float anchor = 0, below_anchor = 0;  ///< 2^23 quanta of [1, 2), and one less
+    int shift = 0;                       ///< 23 - mantissa bits
+    std::uint32_t code_origin = 0;
+    /// A sum is in doubt where its last bits, `doubt_before` before a multiple of the quantum, times a factor
+    /// that drops the others, are below `doubtful`.
+    std::uint32_t doubt_factor = 0, doubt_before = 0, doubtful = 0;
+};
+
+/// Whether magnitudes are what they should be, or a few units of their last place off.
+enum class magnitudes : std::uint8_t { exact, near };
+
+[[nodiscard]] constexpr chance_plan make_chance(const lowp::detail::plan<float>& p, magnitudes m) {
+    chance_plan c;
+    const auto float_of = [](std::uint32_t bits) { return std::bit_cast<float>(bits); };
+    const auto mantissa_bits = static_cast<std::uint32_t>(p.mantissa_bits);
+    c.limit = float_of(p.limit_value_positive);
+    c.lowest = p.low_field << 23;
+    c.quantum = (127 - mantissa_bits) << 23;
+    c.random_mask = p.random_mask >> 9;
+    c.anchor = float_of((127U + 23 - mantissa_bits) << 23);
+    c.below_anchor = c.anchor - float_of(c.quantum);
+    c.shift = p.shift;
+    c.code_origin = (static_cast<std::uint32_t>(p.shift) << 23) + (c.lowest >> p.shift);
+    // All that is cut and rounded comes to some units; to one, of random bits alone, where x is exact.
+    const std::uint32_t reach = m == magnitudes::exact ? 1 : 8;
+    const std::uint32_t dropped = 10 + mantissa_bits;
+    c.doubt_factor = 1U << dropped;
+    c.doubt_before = reach << dropped;
+    if (m == magnitudes::near) c.doubtful = 2 * reach << dropped;
+    else if (p.random_shift < 9) c.doubtful = reach << dropped;
+    return c;
+}
+/// Whether magnitudes of a plan may go that way: doubts are few.
+[[nodiscard]] constexpr bool fits_chance(const lowp::detail::plan<float>& p) {
+    return p.rounding == rounding::stochastic_a && p.mantissa_bits <= 10 &&
+           lowp::detail::without_plain(p.path) == lowp::detail::path::sum;
+}
+
 /// Which signs go with a transform (lowp/hadamard.hpp).
 enum class turn_signs : std::uint8_t { none, source, given };
 
@@ -92,6 +137,8 @@ struct call {
     bool ignores_index = false;  ///< deterministic modes: any order of steps does
     bool encodes_pairs = false;  ///< codes of bfloat16 by pairs are those of floats
     bool drops_sign = false;     ///< there: overflow is one code, a NaN without a sign
+    bool draws_in_sums = false;  ///< `chance` is there: magnitudes up to its limit round by it
+    chance_plan chance = {};
 };
 
 /// The verbs over arrays of a carrier; one .cu file defines those of one.

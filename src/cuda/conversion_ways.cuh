@@ -55,9 +55,11 @@ __global__ void __launch_bounds__(block_threads)
 /// Words of a thread and step: two values each.
 inline constexpr int pair_words = 8;
 
-/// Codes of one byte each of n bfloat16, to nearest even on path::plain_sum. c.plan: halved. DropsSign:
-/// overflow is a NaN without a sign.
-template <bool DropsSign>
+/// The sign of overflow's code: the number's, or none where that code is a NaN without one.
+enum class overflow_sign : std::uint8_t { kept, dropped };
+
+/// Codes of one byte each of n bfloat16, to nearest even on path::plain_sum. c.plan: halved.
+template <overflow_sign Sign>
 __global__ void __launch_bounds__(block_threads)
     encode_pairs(const __grid_constant__ call<float> c, std::uint64_t n) {
     using L = bfloat16_pairs;
@@ -71,7 +73,7 @@ __global__ void __launch_bounds__(block_threads)
         const auto nan = L::nans(x.magnitude);
         met_nan |= nan;
         auto codes = lowp::detail::plain_code<L, rounding::nearest_ties_to_even>(c.plan, x, 0);
-        if constexpr (DropsSign)
+        if constexpr (Sign == overflow_sign::dropped)
             codes &= ~(((codes & ~signs) + below) >> c.plan.sign_shift & signs);
         return (codes & ~nan) | (nan_codes & nan);
     };

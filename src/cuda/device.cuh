@@ -39,19 +39,6 @@ struct lanes : lowp::detail::scalar_lanes<T, device_isa> {
         else asm("shr.b64 %0, %1, %2;" : "=l"(a) : "l"(a), "r"(count));
         return a;
     }
-    /// A significand shifted down: what stays, and what is cut off, over 64 bits at once.
-    struct kept_and_tail {
-        word kept;
-        std::uint64_t both;
-    };
-    __device__ static kept_and_tail cut(word significand, word shift) requires(sizeof(T) == 4) {
-        const std::uint64_t both = (std::uint64_t{significand} << 32) >> (shift < 63 ? shift : 63);
-        return {static_cast<word>(both >> 32), both};
-    }
-    /// What stays once a number is added to the tail.
-    __device__ static word kept_after(const kept_and_tail& c, word add) requires(sizeof(T) == 4) {
-        return static_cast<word>((c.both + add) >> 32);
-    }
     /// A subtraction that is exact; subnormal results stay, whatever the thread was set to.
     __device__ static word on_grid_of(word power, word fraction) {
         return lowp::detail::scalar_lanes<T, device_isa>::difference(power | fraction, power);

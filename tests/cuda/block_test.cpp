@@ -1,9 +1,8 @@
 // Block formats on the device against the CPU's kernels, bit for bit.
 #include "lowp/block.hpp"
 
-#include "conversion_check.hpp"
+#include "block_check_device.hpp"
 #include "lowp/block_formats.hpp"
-#include "lowp/cuda_block.hpp"
 #include "lowp/hadamard.hpp"
 #include "random_block_format.hpp"
 
@@ -11,33 +10,10 @@ namespace lowp::test {
 namespace {
 
 template <class T>
-block_options cpu_options(const random_source& source, std::uint64_t first) {
-    block_options o;
-    static_cast<options&>(o) = host_options(source, first);
-    return o;
-}
-
-struct on_device {
-    device_array<std::uint8_t> workspace;
-    device_array<std::uint32_t> failures{std::vector<std::uint32_t>{0}};
-    cuda::block_options options;
-
-    on_device(cuda::carrier c, const block_format& f, const block_layout& l,
-              const random_source& source, std::uint64_t first)
-        : workspace(std::max(cuda::workspace_size(c, f, l, packing::dense),
-                             cuda::workspace_size(c, f, l))) {
-        options.workspace = workspace.data();
-        options.failures = failures.data();
-        options.source = source;
-        options.first_index = first;
-    }
-};
-
-template <class T>
 std::size_t quantize_blocks(const std::vector<T>& x, const block_format& f, const block_layout& l,
                             const random_source& source, std::uint64_t first) {
     std::vector<T> wanted(x.size());
-    quantize<T>(std::span<const T>(x), std::span<T>(wanted), f, l, cpu_options<T>(source, first));
+    quantize<T>(std::span<const T>(x), std::span<T>(wanted), f, l, cpu_options(source, first));
     const device_array<T> from(x);
     const device_array<T> to(x.size());
     const on_device there(carrier_of<T>, f, l, source, first);
@@ -61,7 +37,7 @@ std::size_t encode_blocks(const std::vector<T>& x, const block_format& f, const 
     try {
         outer =
             encode<T>(std::span<const T>(x), lowp::block_memory{codes.data(), scales.data(), how},
-                      f, l, cpu_options<T>(source, first));
+                      f, l, cpu_options(source, first));
     } catch (const std::invalid_argument&) {
         is_lost = true;
     }
@@ -86,7 +62,7 @@ std::size_t encode_blocks(const std::vector<T>& x, const block_format& f, const 
         if (!(o < std::numeric_limits<double>::infinity())) return wrong;  // decode refuses it
     std::vector<T> wanted(x.size());
     decode<T>(lowp::block_memory{codes.data(), scales.data(), how}, outer, std::span<T>(wanted), f,
-              l, cpu_options<T>({}, 0));
+              l, cpu_options({}, 0));
     const device_array<T> back(x.size());
     cuda::decode(memory, back.data(), carrier_of<T>, f, l, there.options);
     auto values = back.host();
@@ -220,7 +196,7 @@ std::size_t given_differences(const block_format& f, const form& at, dice& d) {
                 : std::ldexp(1.0 + static_cast<double>(d.below(64)) / 64.0, d.between(-4, 3));
     std::vector<std::uint32_t> words(l.size());
     for (std::uint32_t& w : words) w = static_cast<std::uint32_t>(d()) >> (32 - f.random_bits);
-    block_options o = cpu_options<T>({}, 0);
+    block_options o = cpu_options({}, 0);
     o.given.ideals = std::span<const double>(ideals);
     if (is_stochastic(f.rounding)) o.random = std::span<const std::uint32_t>(words);
     std::vector<T> wanted(x.size());
@@ -277,7 +253,7 @@ TEST_CASE_TEMPLATE("random bits given down columns are read where elements are, 
             const auto x = block_inputs<T>(l.size(), d);
             std::vector<std::uint32_t> words(l.size());
             for (std::uint32_t& w : words) w = static_cast<std::uint32_t>(d()) >> 24;
-            block_options o = cpu_options<T>({}, 0);
+            block_options o = cpu_options({}, 0);
             o.random = std::span<const std::uint32_t>(words);
             std::vector<T> wanted(x.size());
             quantize<T>(std::span<const T>(x), std::span<T>(wanted), f, l, o);
@@ -323,7 +299,7 @@ std::size_t turned_differences(const block_format& f, const form& at, std::size_
     const auto y = turned(x, size, l.is_upright ? l.columns : 1, signs);
     const random_source source{d(), d()};
     std::vector<T> wanted(x.size());
-    quantize<T>(std::span<const T>(y), std::span<T>(wanted), f, l, cpu_options<T>(source, 0));
+    quantize<T>(std::span<const T>(y), std::span<T>(wanted), f, l, cpu_options(source, 0));
     const device_array<T> from(x);
     const device_array<T> to(x.size());
     on_device there(carrier_of<T>, f, l, source, 0);
@@ -339,7 +315,7 @@ std::size_t turned_differences(const block_format& f, const form& at, std::size_
     std::vector<std::uint8_t> codes(code_size(f, l, how));
     std::vector<std::uint8_t> scales(scale_size(f, l));
     encode<T>(std::span<const T>(y), lowp::block_memory{codes.data(), scales.data(), how}, f, l,
-              cpu_options<T>(source, 0));
+              cpu_options(source, 0));
     const device_array<std::uint8_t> to_codes(codes.size());
     const device_array<std::uint8_t> to_scales(scales.size());
     const device_array<double> to_outer(l.lines() + 1);

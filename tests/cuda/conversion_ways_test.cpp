@@ -125,34 +125,46 @@ TEST_CASE("a bit above the format's is told wherever the byte lies, and left out
     }
 }
 
-/// Arrays of shape {3, rows, columns} that lie in memory as {columns, 3, rows}, read into C order.
+/// Arrays of shape {3, rows, columns} that lie in memory as {columns, 3, rows}, read into C order; axes of
+/// way -1 from their end, those of way 0 stay at their beginning.
 template <class In>
 struct turned {
     std::size_t rows, columns;
     std::vector<In> lying;
+    std::array<std::ptrdiff_t, 3> ways{1, 1, 1};
 
+    [[nodiscard]] std::array<std::size_t, 3> shape() const { return {3, rows, columns}; }
     [[nodiscard]] std::size_t size() const { return 3 * rows * columns; }
-    [[nodiscard]] cuda::layout from() const {
-        const std::size_t shape[] = {3, rows, columns};
-        const std::ptrdiff_t strides[] = {static_cast<std::ptrdiff_t>(rows), 1,
-                                          static_cast<std::ptrdiff_t>(3 * rows)};
-        return cuda::layout::of(shape, strides);
+    [[nodiscard]] std::array<std::ptrdiff_t, 3> strides() const {
+        const auto run = static_cast<std::ptrdiff_t>(rows);
+        return {ways[0] * run, ways[1], ways[2] * 3 * run};
     }
+    /// Where the first element lies.
+    [[nodiscard]] std::size_t begin() const {
+        std::ptrdiff_t at = 0;
+        for (std::size_t a = 0; a < 3; ++a)
+            if (ways[a] < 0) at -= strides()[a] * static_cast<std::ptrdiff_t>(shape()[a] - 1);
+        return static_cast<std::size_t>(at);
+    }
+    [[nodiscard]] cuda::layout from() const { return cuda::layout::of(shape(), strides()); }
     [[nodiscard]] cuda::layout to() const { return cuda::layout::of({3, rows, columns}); }
     [[nodiscard]] std::vector<In> in_order() const {
+        const auto s = strides();
         std::vector<In> x;
-        for (std::size_t b = 0; b < 3; ++b)
-            for (std::size_t r = 0; r < rows; ++r)
-                for (std::size_t k = 0; k < columns; ++k)
-                    x.push_back(lying[(k * 3 + b) * rows + r]);
+        for (std::ptrdiff_t b = 0; b < 3; ++b)
+            for (std::ptrdiff_t r = 0; r < static_cast<std::ptrdiff_t>(rows); ++r)
+                for (std::ptrdiff_t k = 0; k < static_cast<std::ptrdiff_t>(columns); ++k)
+                    x.push_back(
+                        lying[begin() + static_cast<std::size_t>(b * s[0] + r * s[1] + k * s[2])]);
         return x;
     }
 };
 
 template <class T>
 std::size_t turned_differences(std::size_t rows, std::size_t columns, const format& f,
-                               const projection& p) {
-    const turned<T> x{rows, columns, inputs<T>(3 * rows * columns, 55)};
+                               const projection& p,
+                               const std::array<std::ptrdiff_t, 3>& ways = {1, 1, 1}) {
+    const turned<T> x{rows, columns, inputs<T>(3 * rows * columns, 55), ways};
     const auto in_order = x.in_order();
     options h = host_options({7, 9}, 5);
     if (!f.has_nan()) h.nan_code = f.max_code();
@@ -164,13 +176,13 @@ std::size_t turned_differences(std::size_t rows, std::size_t columns, const form
     std::vector<T> values(x.size());
     quantize<T>(std::span<const T>(in_order), std::span<T>(values), f, p, h);
     const device_array<T> to(x.size());
-    cuda::quantize({from.data(), carrier_of<T>, x.from()}, {to.data(), carrier_of<T>, x.to()}, f, p,
-                   o);
+    const cuda::const_values turned_values{from.data() + x.begin(), carrier_of<T>, x.from()};
+    cuda::quantize(turned_values, {to.data(), carrier_of<T>, x.to()}, f, p, o);
     std::size_t wrong = differences(to.host(), values, "turned, quantize " + text(f, p));
     std::vector<std::uint8_t> codes(x.size());
     encode<T, std::uint8_t>(std::span<const T>(in_order), std::span<std::uint8_t>(codes), f, p, h);
     const device_array<std::uint8_t> to_codes(x.size());
-    cuda::encode({from.data(), carrier_of<T>, x.from()}, {to_codes.data(), 1, x.to()}, f, p, o);
+    cuda::encode(turned_values, {to_codes.data(), 1, x.to()}, f, p, o);
     return wrong + differences(to_codes.host(), codes, "turned, encode " + text(f, p));
 }
 
@@ -183,6 +195,20 @@ TEST_CASE_TEMPLATE("arrays whose neighbours turn give the bits of the CPU, rando
             for (const auto& [rows, columns] :
                  {std::pair{64UL, 128UL}, {33UL, 65UL}, {130UL, 95UL}, {31UL, 64UL}, {1UL, 70UL}})
                 wrong += turned_differences<T>(rows, columns, f, {r});
+    CHECK(wrong == 0);
+}
+
+TEST_CASE_TEMPLATE("turned arrays may run backwards, or stay", T, float, bf16) {
+    std::size_t wrong = 0;
+    for (const auto& ways : {std::array<std::ptrdiff_t, 3>{1, -1, 1},
+                             {1, 1, -1},
+                             {-1, -1, -1},
+                             {0, 1, 1},
+                             {1, 0, 1},
+                             {1, 1, 0},
+                             {-1, 1, 0}})
+        for (const rounding r : {rounding::nearest_ties_to_even, rounding::stochastic_a})
+            wrong += turned_differences<T>(70, 101, float8_e4m3fn, {r}, ways);
     CHECK(wrong == 0);
 }
 

@@ -339,7 +339,9 @@ class Model:
 
 
 @pytest.mark.parametrize("take", ["max", "most_recent"])
-@pytest.mark.parametrize(("length", "margin"), [(1, 0), (3, 0), (16, 2), (1024, -3)])
+@pytest.mark.parametrize(
+    ("length", "margin"), [(1, 0), (3, 0), (16, 2), (1024, -3), (2, 500), (2, -500)]
+)
 def test_delayed_scaling_is_its_model(length: int, margin: int, take: str) -> None:
     rng = np.random.default_rng(9)
     amaxes = np.exp(rng.normal(size=200) * 4).astype(np.float32)

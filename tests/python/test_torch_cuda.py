@@ -118,6 +118,52 @@ def test_delayed_scaling_on_the_gpu_keeps_the_cpus_scales() -> None:
     assert scales[0] == scales[1]
 
 
+@pytest.mark.parametrize("take", ["max", "most_recent"])
+@pytest.mark.parametrize(("margin", "length"), [(0, 3), (-3, 300), (60, 1), (2000, 1024)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rounding", [None, "stochastic_a", "stochastic_b"])
+@pytest.mark.parametrize("element", ["float8_e4m3fn", "float8_e5m2", "int8"])
+def test_delayed_scales_on_the_gpu_are_the_cpus(
+    element: str, rounding: str | None, dtype: torch.dtype, margin: int, length: int, take: str
+) -> None:
+    name = f"{element}/tensor/float32/amax"
+    options: dict[str, Any] = {"margin": margin, "take": take, "rounding": rounding}
+    options |= {"seed": 5, "stream": 9}
+    here = (torch.zeros(length), torch.ones(()))
+    there = tuple(t.cuda() for t in here)
+    calls = torch.tensor(3)
+    generator = torch.Generator().manual_seed(1)
+    for step, shape in enumerate([(7, 33), (64, 160), (3, 8), (40, 512), (9, 9), (0, 4), (16, 16)]):
+        x = torch.randn(shape, dtype=torch.float64, generator=generator) * 10.0 ** (step - 3)
+        if step in (3, 4):  # in a strip that others do not see
+            x[-1, -5] = {3: torch.inf, 4: torch.nan}[step]
+        x = x.to(dtype)
+        observe = step != 1
+        want = torch.ops.lowp.delayed_quantize(x, *here, name, calls, observe=observe, **options)
+        got = torch.ops.lowp.delayed_quantize(
+            x.cuda(), *there, name, calls.cuda(), observe=observe, **options
+        )
+        assert torch.equal(got.cpu().nan_to_num(7), want.nan_to_num(7))
+        assert torch.equal(got.cpu().signbit() & ~want.isnan(), want.signbit() & ~want.isnan())
+        assert torch.equal(there[1].cpu(), here[1])
+        assert torch.equal(there[0].cpu().nan_to_num(-1), here[0].nan_to_num(-1))
+
+
+def test_delayed_scales_on_the_gpu_take_views_and_cost_three_launches() -> None:
+    x = sample(64, 48).bfloat16()
+    here, there = ((torch.zeros(4), torch.ones(())) for _ in range(2))
+    there = tuple(t.cuda() for t in there)
+    name = "float8_e4m3fn/tensor/float32/amax"
+    want = torch.ops.lowp.delayed_quantize(x.t(), *here, name)
+    far = x.cuda()
+    assert torch.equal(torch.ops.lowp.delayed_quantize(far.t(), *there, name).cpu(), want)
+    torch.cuda.synchronize()
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
+        torch.ops.lowp.delayed_quantize(far, *there, name)
+        torch.cuda.synchronize()
+    assert sum(event.count for event in found.key_averages() if event.device_time) <= 3
+
+
 def test_a_model_trains_on_the_gpu() -> None:
     torch.manual_seed(0)
     model = torch.nn.Sequential(

@@ -194,7 +194,7 @@ def test_layers_of_other_rules_keep_to_single_casts() -> None:
 
 
 @pytest.mark.parametrize("take", ["max", "most_recent"])
-@pytest.mark.parametrize("margin", [0, -3, 60])
+@pytest.mark.parametrize("margin", [0, -3, 60, 2000, -2000])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("rounding", [None, "stochastic_a"])
 def test_delayed_scales_in_tensor_operations_are_the_hosts(

@@ -1,8 +1,7 @@
 """Delayed scaling: the operator of a cast whose scale past steps left.
 
-On a device nothing waits for it, and graphs may be captured: the steps of lowp.DelayedScaling
-(include/lowp/scale.hpp) are tensor operations there, and so is a block of the whole tensor with a
-given scale where there is no kernel.
+On a device nothing waits for it, and graphs may be captured: kernels round x and take the step of
+lowp.DelayedScaling (include/lowp/scale.hpp); where there are none, tensor operations do.
 """
 
 from __future__ import annotations
@@ -15,9 +14,7 @@ from typing import Any
 import torch
 
 import lowp
-from lowp import _device
-from lowp._block_tensor import check_axis
-from lowp._device_calls import source_of
+from lowp import _device, _device_delayed
 from lowp._device_libraries import library_of
 from lowp.torch import _ops
 from lowp.torch._quantize import quantize_host
@@ -61,8 +58,13 @@ def _delayed_quantize(
                 f"by .to({str(x.device)!r})"
             )
     if x.device.type != "cpu" and options.get("rounding") not in _LOOKS_FOR_ANYTHING:
-        y, amax = _on_device(x, scale, format, calls, options, observe)
-        if observe and amax is not None:
+        if _ops.has_kernels(x):
+            step = {"margin": margin, "take": take, "observe": observe}
+            with contextlib.suppress(NotImplementedError):
+                return _by_kernel(x, history, scale, format, calls, step, **options)
+        amax = _amax(x)
+        y = _on_grid(x, scale, amax, block.element, calls, options)
+        if observe:
             _observe(history, scale, amax, block.element.max, margin, take)
         return y
     state = lowp.DelayedScaling(block.element.max, len(history), margin, take)
@@ -98,23 +100,31 @@ def _host_options(
 
 # ---- on a device ---------------------------------------------------------------------------------
 
-# An operation on one number costs the host a launch, as one on all of x does: there must be few.
 
-
-def _on_device(
+def _by_kernel(
     x: torch.Tensor,
+    history: torch.Tensor,
     scale: torch.Tensor,
     format: str,
     calls: torch.Tensor | None,
-    options: dict[str, Any],
-    observe: bool,
-) -> tuple[torch.Tensor, torch.Tensor | None]:
-    """x on the format's grid times the scale, and its amax where it is needed."""
-    if _ops.has_kernels(x):
-        amax = _amax(x) if observe else None
-        return _by_kernel(x, scale, format, calls, **options), amax
-    amax = _amax(x)
-    return _on_grid(x, scale, amax, _ops.parse(format).element, calls, options), amax
+    step: dict[str, Any],
+    *,
+    rounding: str | None = None,
+    random_bits: int | None = None,
+    seed: int = 0,
+    stream: int = 0,
+) -> torch.Tensor:
+    """The cast and its step by kernels that read x once; NotImplementedError where none do."""
+    library: Any = library_of(x)
+    with contextlib.nullcontext() if library.is_current(x) else library.device(x):
+        name = _device.block_of(format, rounding, None, random_bits).name
+        source: dict[str, Any] = {"seed": seed, "stream": stream}
+        source["stream_offset"] = _ops.counter(calls, x)
+        y: torch.Tensor = _device_delayed.quantize(x, history, scale, name, **step, **source)
+    return y
+
+
+# Where there are none, tensor operations, few: on one number, one costs the host as on all of x.
 
 
 def _amax(x: torch.Tensor) -> torch.Tensor:
@@ -125,31 +135,6 @@ def _amax(x: torch.Tensor) -> torch.Tensor:
     if not x.numel():
         return x.new_zeros((), dtype=wide)
     return torch.linalg.vector_norm(x.detach(), torch.inf, dtype=wide)
-
-
-def _by_kernel(
-    x: torch.Tensor,
-    scale: torch.Tensor,
-    format: str,
-    calls: torch.Tensor | None,
-    *,
-    rounding: str | None = None,
-    random_bits: int | None = None,
-    seed: int = 0,
-    stream: int = 0,
-) -> torch.Tensor:
-    """x in a block of the whole tensor with this scale, which needs no look: it is positive."""
-    library: Any = library_of(x)
-    with contextlib.nullcontext() if library.is_current(x) else library.device(x):
-        block = _device.block_of(format, rounding, None, random_bits)
-        given = source_of(
-            library, x, seed=seed, stream=stream, stream_offset=_ops.counter(calls, x)
-        )
-        axis = check_axis(-1, x.ndim)
-        y: torch.Tensor = _device.quantize_blocks(
-            library, x, block, axis, given, ideals=scale.double()
-        )
-    return y
 
 
 def _on_grid(
@@ -176,6 +161,11 @@ def _on_host(value: float) -> torch.Tensor:
     return torch.tensor(value, dtype=torch.float64, device="cpu")
 
 
+def _power(margin: int) -> float:
+    """2^margin, or as much as takes every float out of float32's range."""
+    return math.ldexp(1.0, max(-400, min(margin, 400)))
+
+
 @lru_cache(maxsize=256)
 def _factor(largest: float, margin: int) -> torch.Tensor | None:
     """2^margin / largest, by which the product in float64 of a float32 rounds to the next scale in
@@ -190,7 +180,7 @@ def _factor(largest: float, margin: int) -> torch.Tensor | None:
     has_24_bits = (math.frexp(largest)[0] * 2**24).is_integer()
     if largest < 2 or margin > 0 or not has_24_bits:
         return None
-    return _on_host(2.0**margin / largest)
+    return _on_host(_power(margin) / largest)
 
 
 def _observe(
@@ -213,7 +203,7 @@ def _observe(
         # A divisor on the device: of the host's numbers a GPU takes the rounded reciprocal.
         divisor = torch.full((), largest, dtype=torch.float64, device=scale.device)
         torch.div(chosen, divisor, out=fitting)
-        torch.mul(fitting, _on_host(2.0**margin), out=fitting)
+        torch.mul(fitting, _on_host(_power(margin)), out=fitting)
         is_usable = chosen * 0 < chosen
     limits = torch.finfo(torch.float32)
     fitting.clamp_(limits.tiny, limits.max)

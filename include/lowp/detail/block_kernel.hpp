@@ -78,14 +78,15 @@ template <class L>
     constexpr auto infinity = float_bits<T>(std::numeric_limits<double>::infinity());
     const bool is_te = c.arithmetic == arithmetic::transformer_engine;
     const bool is_quotient = c.power_of_two == power_of_two::none;
-    auto ideal = is_te ? L::product(statistic, outer) : L::quotient(statistic, outer);
-    ideal = L::product(ideal, broadcast<L>(c.gain));
-    if (is_te && (is_quotient || c.power_of_two == power_of_two::rceil))
-        ideal = L::product(statistic, L::product(outer, broadcast<L>(c.reciprocal)));
-    else if (is_quotient && c.arithmetic == arithmetic::model_optimizer)
-        ideal = L::quotient(statistic, L::product(broadcast<L>(c.divisor), outer));
-    else if (is_quotient)
-        ideal = L::quotient(L::quotient(statistic, broadcast<L>(c.divisor)), outer);
+    auto ideal = [&] {
+        if (is_te && (is_quotient || c.power_of_two == power_of_two::rceil))
+            return L::product(statistic, L::product(outer, broadcast<L>(c.reciprocal)));
+        if (is_te) return L::product(L::product(statistic, outer), broadcast<L>(c.gain));
+        if (is_quotient && c.arithmetic == arithmetic::model_optimizer)
+            return L::quotient(statistic, L::product(broadcast<L>(c.divisor), outer));
+        if (is_quotient) return L::quotient(L::quotient(statistic, broadcast<L>(c.divisor)), outer);
+        return L::product(L::quotient(statistic, outer), broadcast<L>(c.gain));
+    }();
     if (!is_quotient) ideal = ideal_power<L>(c, ideal);
     ideal = L::smaller(L::larger(ideal, broadcast<L>(c.smallest)), broadcast<L>(c.largest));
     if (!(c.of_zero < 0))
@@ -197,14 +198,17 @@ template <class L>
     const auto is_lowest = L::equal(scale, broadcast<L>(p.lowest_scale));
     const auto used = L::select(is_lowest, broadcast<L>(p.lowest_divisor), total);
     const auto is_zero = L::equal(used, zero);
-    const auto inverse = L::quotient(one, used);
-    auto factor = L::select(is_zero, infinity, used);
-    if (p.kind == totals_kind::exact_inverse) factor = L::select(is_zero, zero, inverse);
-    if (p.kind == totals_kind::inverse_by_levels)
-        factor = L::select(is_lowest, inverse,
-                           bounded(L::quotient(L::quotient(one, outer), L::product(scale, gain))));
-    if (p.kind == totals_kind::bounded_inverse) factor = bounded(inverse);
-    return {total, factor};
+    const auto inverse = [&] { return L::quotient(one, used); };
+    switch (p.kind) {
+        case totals_kind::exact_inverse: return {total, L::select(is_zero, zero, inverse())};
+        case totals_kind::bounded_inverse: return {total, bounded(inverse())};
+        case totals_kind::inverse_by_levels: {
+            const auto by_levels = L::quotient(L::quotient(one, outer), L::product(scale, gain));
+            return {total, L::select(is_lowest, inverse(), bounded(by_levels))};
+        }
+        case totals_kind::divisor: break;
+    }
+    return {total, L::select(is_zero, infinity, used)};
 }
 
 /// What is known of a block's elements, or of some of them, besides the sum of magnitudes.

@@ -34,13 +34,6 @@ template <class L, rounding R>
     const auto significand = (x.magnitude & L::set(fraction_mask)) | L::set(word{1} << mantissa);
     const auto shift =
         L::shift_right(scale - exponent, mantissa) + L::set(static_cast<word>(c.shift));
-    if constexpr (R == rounding::stochastic_a && requires { L::cut(significand, shift); }) {
-        // Where a lane shifts two words at once: kept and tail, and what the tail carries over.
-        const auto cut = L::cut(significand, shift);
-        const auto add = addend<L, R>(c, cut.kept, x.negative, random).high;
-        const auto sum = anchor + L::kept_after(cut, add);
-        return {L::difference(sum, anchor), sum - anchor + L::shift_right(scale - lowest, c.shift)};
-    }
     const auto kept = L::shift_right_each(significand, shift);
     const auto tail = L::shift_left_each(significand, L::set(width) - shift) |
                       L::shift_right_each(significand, shift - L::set(width));
