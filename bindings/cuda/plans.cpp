@@ -126,14 +126,15 @@ public:
     [[nodiscard]] std::size_t workspace() const { return cuda::delayed_workspace_size; }  // NOLINT
 
     void quantize(pointer x, pointer out, std::size_t n, pointer history, std::size_t length,
-                  pointer scale, int margin, bool takes_latest, bool observes, pointer workspace,
-                  const source& s) const {
-        using take = delayed_scaling::take;
+                  pointer scale, int margin, const std::string& take, const std::string& observes,
+                  pointer workspace, const source& s) const {
+        constexpr std::array<std::string_view, 2> takes{"max", "most_recent"};
+        constexpr std::array<std::string_view, 2> observed{"nothing", "amax"};
         cuda::delayed_options o;
         static_cast<cuda::options&>(o) = options_of(s);
         o.margin = margin;
-        o.take = takes_latest ? take::most_recent : take::max;
-        o.observes = observes ? cuda::observing::amax : cuda::observing::nothing;
+        o.take = enumerator<delayed_scaling::take>(take, takes, "take");
+        o.observes = enumerator<cuda::observing>(observes, observed, "observing");
         o.workspace = at<void>(workspace);
         cuda::quantize_delayed(at<void>(x), at<void>(out), carrier_, format_, n,
                                {at<float>(history), length, at<float>(scale)}, o, queue_of(s));

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from lowp._device_calls import module, remembered, source_of, work_of
+from lowp._device_calls import check_floats, module, remembered, source_of, work_of
 from lowp._device_libraries import library_of
 
 __all__ = ["quantize"]
@@ -14,6 +14,7 @@ __all__ = ["quantize"]
 @remembered
 def _conversion(name: str, dtype: str) -> tuple[Any, int]:
     """What converts arrays of a dtype, and the bytes of workspace that it needs, or None."""
+    check_floats(dtype)
     try:
         made = module().DelayedConversion(name, dtype)
     except NotImplementedError:
@@ -32,22 +33,22 @@ def quantize(
     observe: bool,
     **source: Any,
 ) -> Any:
-    """x in the block format `name`, one block of all of x, with this scale; then, where `observe`
-    says so, history and scale as lowp.DelayedScaling.observe leaves them.
+    """x in the block format `name`, one block of all of x, with this scale, in memory like x's;
+    then, where `observe` says so, history and scale as lowp.DelayedScaling.observe leaves them.
+    None for what no kernel does.
 
-    history, scale: float32 on x's device, which is the current one, history in C order. source:
-    seed, stream and stream_offset of random bits. NotImplementedError for what no kernel does.
+    history, scale: on x's device, which is the current one; kernels take float32, the history in C
+    order. source: seed, stream and stream_offset of random bits.
     """
-    library = library_of(x)
-    if library is None or not library.is_current(x) or not library.is_plain(history):
-        raise NotImplementedError("tensors of the current device, a history in C order")
-    if library.dtype(history) != "float32" or library.dtype(scale) != "float32":
-        raise NotImplementedError("histories and scales of float32")
+    library: Any = library_of(x)
     made, size = _conversion(name, library.dtype(x))
-    if made is None:
-        raise NotImplementedError("no kernel has delayed scales of this format")
+    dtypes = {library.dtype(history), library.dtype(scale)}
+    if made is None or dtypes != {"float32"} or not library.is_plain(history):
+        return None
     plain = library.contiguous(x)
-    y = library.empty_like(plain)
+    result = library.empty_like(x)
+    is_plain = library.is_plain(result)
+    y = result if is_plain else library.empty(x, tuple(x.shape), library.dtype(x))
     work, at = work_of(library, x, size)
     made.quantize(
         library.pointer(plain),
@@ -57,8 +58,8 @@ def quantize(
         math.prod(history.shape),
         library.pointer(scale),
         margin,
-        take == "most_recent",
-        observe,
+        take,
+        "amax" if observe else "nothing",
         at,
         source_of(library, x, **source),
     )
@@ -66,4 +67,6 @@ def quantize(
     if observe:
         library.written(history)
         library.written(scale)
-    return y
+    if not is_plain:
+        result[...] = y
+    return result

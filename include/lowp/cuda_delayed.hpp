@@ -30,8 +30,8 @@ struct delayed_options : options {
 };
 inline constexpr std::size_t delayed_workspace_size = 64;
 
-/// Whether a format goes this way: one block of the whole tensor, no codebook, no second level, and a NaN or
-/// an infinity makes all of it NaN.
+/// Whether a format goes this way: one block of the whole tensor, no codebook, no second level, no limits of
+/// the scale, and a NaN or an infinity makes all of it NaN.
 [[nodiscard]] bool has_delayed(const block_format& f);
 
 /// n values on the element's grid times *m.scale, as cuda::quantize in `f` with that scale given; then the

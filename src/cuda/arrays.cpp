@@ -102,6 +102,7 @@ void encode(const const_values& x, const codes& out, const format& f, const proj
         auto c = make_call<detail::worker_t<C>>("encode", f, p, o, x.data, out.data);
         check_code_bytes("encode", out.bytes, f);
         c.code_bytes = out.bytes;
+        if (bytes_of(C) == 2 && f.bits() > 16) c.draws_in_sums = false;  // two codes share a word
         c.refuses_nan = !o.nan_code && !f.has_nan();
         if (C == carrier::bfloat16) set_pairs(c, f);
         if (c.refuses_nan && o.failures == nullptr)

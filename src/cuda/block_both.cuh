@@ -12,7 +12,7 @@ namespace lowp::cuda::detail {
 
 inline constexpr int both_threads = 128;
 /// Blocks a processor: so few registers a thread that some warps wait for memory while others work.
-inline constexpr int both_blocks = 7;
+inline constexpr int both_blocks = 7, maxima_blocks = 5;
 /// Columns of a lane: as many as keep its values in 32 words.
 template <int Rows>
 inline constexpr int both_columns = Rows == 16 ? 4 : 2;
@@ -58,7 +58,7 @@ __device__ std::uint32_t largest_finite(const upright<C, Rows, Words>& x) {
 }
 
 template <carrier C>
-__global__ void __launch_bounds__(both_threads, 5)
+__global__ void __launch_bounds__(both_threads, maxima_blocks)
     both_maxima(const __grid_constant__ both_call c) {
     const column_turn<C, 16> turn(c.by_columns.turn);
     const both_place at = place_of_lane<16>(c);

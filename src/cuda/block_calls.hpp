@@ -11,11 +11,23 @@
 #include "carriers.hpp"
 #include "lowp/block.hpp"
 #include "lowp/cuda_block.hpp"
+#include "lowp/halves.hpp"
 
 namespace lowp::cuda::detail {
 
 [[noreturn]] inline void fail(const char* verb, const std::string& message) {
     throw std::invalid_argument(std::string("lowp::cuda::") + verb + ": " + message);
+}
+
+/// Whether a carrier takes the format, and the format is one.
+template <carrier C>
+void check_format(const char* verb, const block_format& f, const block_layout& l) {
+    const lowp::block_options none;
+    if constexpr (C == carrier::float16)
+        lowp::detail::check_half_blocks<minifloat<float16>>(verb, f, l, l.size(), none);
+    else if constexpr (C == carrier::bfloat16)
+        lowp::detail::check_half_blocks<minifloat<bfloat16>>(verb, f, l, l.size(), none);
+    else lowp::detail::check_blocks<detail::worker_t<C>>(verb, f, l, l.size(), none);
 }
 
 inline block_layout walked(const block_layout& l) {
@@ -52,7 +64,8 @@ inline void choose_ways(detail::block_call<float>& c, const block_format& f) {
     }
     // Quotients below 2^-34 of the smallest quantum never step; remainders of others do not underflow.
     const double quantum = format::power_of_two(f.element.min_quantum_exponent());
-    c.least_divisor = static_cast<float>(0x1p-64 / std::max(quantum, 0x1p-60));
+    // Inverses of divisors are finite.
+    c.least_divisor = static_cast<float>(std::max(0x1p-64 / std::max(quantum, 0x1p-60), 0x1p-126));
     const bool is_positive = f.scale_rounding == rounding::nearest_ties_to_even &&
                              f.edges.scale_saturation == saturation::finite;
     const bool has_rule =  // as the quick way has it

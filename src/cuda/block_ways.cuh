@@ -254,29 +254,29 @@ __device__ void convert_words(const block_call<float>& c, const block_call<float
                               std::uint32_t (&w)[W]) {
     constexpr carrier C = Way::C;
     constexpr int N = values_a_word<C>;
-    std::uint32_t y[W];
     if constexpr (is_stochastic(Way::mode)) {
+        std::uint32_t y[W];
         std::uint32_t margin = ~0U;
 #pragma unroll
         for (int j = 0; j < W; ++j) y[j] = Way::apply(c, scales(j), w[j], random + j * N, margin);
-        is_common = is_common && margin >= c.chance.doubtful;
-    } else {
+        if (is_common && margin >= c.chance.doubtful) {
+#pragma unroll
+            for (int j = 0; j < W; ++j) w[j] = y[j];
+            return;
+        }
+    } else if (is_common) {
         const auto all = [&]<scaling S>() {
 #pragma unroll
-            for (int j = 0; j < W; ++j) y[j] = Way::template apply<S>(c, scales(j), w[j]);
+            for (int j = 0; j < W; ++j) w[j] = Way::template apply<S>(c, scales(j), w[j]);
         };
         if (Way::always_multiplies || c.before == scaling::multiply)
-            all.template operator()<scaling::multiply>();
-        else all.template operator()<scaling::divide>();
-    }
-    if (!is_common) {
-#pragma unroll
-        for (int j = 0; j < W; ++j)
-            y[j] = apply_carefully<C, V, Way::mode>(slow, scales(j), w[j], random[j * N],
-                                                    random[j * N + N - 1]);
+            return all.template operator()<scaling::multiply>();
+        return all.template operator()<scaling::divide>();
     }
 #pragma unroll
-    for (int j = 0; j < W; ++j) w[j] = y[j];
+    for (int j = 0; j < W; ++j)
+        w[j] = apply_carefully<C, V, Way::mode>(slow, scales(j), w[j], random[j * N],
+                                                random[j * N + N - 1]);
 }
 
 // ---- codes ----------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@
 
 namespace lowp::cuda {
 
+using detail::check_format;
 using detail::fail;
 using detail::finds_scales_first;
 using detail::make_call;
@@ -105,16 +106,6 @@ struct parts {
     }
     [[nodiscard]] std::size_t size() const { return outer + blocks + known + turned + loose; }
 };
-
-template <carrier C>
-void check_format(const char* verb, const block_format& f, const block_layout& l) {
-    const lowp::block_options none;
-    if constexpr (C == carrier::float16)
-        lowp::detail::check_half_blocks<minifloat<float16>>(verb, f, l, l.size(), none);
-    else if constexpr (C == carrier::bfloat16)
-        lowp::detail::check_half_blocks<minifloat<bfloat16>>(verb, f, l, l.size(), none);
-    else lowp::detail::check_blocks<detail::worker_t<C>>(verb, f, l, l.size(), none);
-}
 
 void check_done_here(const char* verb, const block_layout& l) {
     if (l.size() >> 31 != 0 && l.block_rows * l.block_columns >> 31 != 0)

@@ -1,6 +1,7 @@
 // Stochastic rounding by sums of floats that are cut, for formats on path::sum: fewer instructions than
-// detail/sum_kernel.hpp, whose shifts look at all random bits. Right but for one in some thousands of
-// magnitudes; which these are is told, and they take the other way.
+// detail/sum_kernel.hpp, whose shifts look at all random bits. Right but for few magnitudes, of which it
+// tells, and which take the other way: with m mantissa bits 2^(m - 22) of those that are exact and meet
+// more than 23 random bits, and 2^(m - 18) of quotients.
 //
 // With q the quantum of x's binade and R in [0, 1) the random bits, the result is the largest multiple of
 // q that is not above x + R q. R's 23 upper bits are a float's fraction, so the sums are

@@ -104,7 +104,7 @@ enum class magnitudes : std::uint8_t { exact, near };
     else if (p.random_shift < 9) c.doubtful = reach << dropped;
     return c;
 }
-/// Whether magnitudes of a plan may go that way: doubts are few.
+/// Whether magnitudes of a plan may go that way. Doubts are few where mantissas are short (chance.cuh).
 [[nodiscard]] constexpr bool fits_chance(const lowp::detail::plan<float>& p) {
     return p.rounding == rounding::stochastic_a && p.mantissa_bits <= 10 &&
            lowp::detail::without_plain(p.path) == lowp::detail::path::sum;

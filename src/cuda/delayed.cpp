@@ -2,6 +2,7 @@
 #include "delayed.hpp"
 
 #include <array>
+#include <limits>
 
 #include "block_calls.hpp"
 #include "lowp/block_formats.hpp"
@@ -13,7 +14,9 @@ using detail::fail;
 bool has_delayed(const block_format& f) {
     return f.shape.rows == 0 && f.shape.columns == 0 && f.elements.empty() &&
            f.outer.per == granularity::none && f.edges.nan == nan_policy::block &&
-           f.edges.infinity == infinity_policy::nan && !is_stochastic(f.scale_rounding);
+           f.edges.infinity == infinity_policy::nan && f.edges.min_scale == 0 &&
+           f.edges.max_scale == std::numeric_limits<double>::infinity() &&
+           !is_stochastic(f.scale_rounding);
 }
 
 void quantize_delayed(const void* x, void* out, carrier c, const block_format& f, std::size_t n,
@@ -36,6 +39,7 @@ void quantize_delayed(const void* x, void* out, carrier c, const block_format& f
     detail::with_carrier(c, [&](auto of) {
         constexpr carrier C = decltype(of)::value;
         using T = detail::worker_t<C>;
+        detail::check_format<C>(verb, f, l);
         block_options with;
         static_cast<options&>(with) = o;
         auto call = detail::make_call<T>(f, l, with);

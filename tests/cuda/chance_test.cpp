@@ -4,6 +4,7 @@
 
 #include "block_check_device.hpp"
 #include "lowp/block_formats.hpp"
+#include "lowp/formats.hpp"
 
 namespace lowp::test {
 namespace {
@@ -89,7 +90,21 @@ TEST_CASE_TEMPLATE("where a random bit decides, values and codes are the CPU's",
     std::size_t wrong = 0;
     for (const format& f : registered_formats()) {
         if (!takes<T>(f) || f.bits() > 16) continue;
-        for (const int bits : {32, 24, 23, 8}) wrong += conversion_differences<T>(f, bits, d);
+        for (const int bits : {32, 24, 23, 8, 1}) wrong += conversion_differences<T>(f, bits, d);
+    }
+    CHECK(wrong == 0);
+}
+
+TEST_CASE_TEMPLATE("codes wider than a carrier of 16 bits are the CPU's by chance, too", T, f16,
+                   bf16) {
+    dice d(79);
+    std::size_t wrong = 0;
+    for (const char* const text : {"e6m10", "e7m9", "e7m10"}) {
+        const auto f = parse_format(text);
+        const auto x = around<T>(4096 + 5, -14, 15, d);
+        for (const int bits : {32, 8})
+            wrong += encode_differences<T, std::uint32_t>(
+                x, f, {rounding::stochastic_a, saturation::finite, bits}, {3, 1}, 8);
     }
     CHECK(wrong == 0);
 }
@@ -138,7 +153,8 @@ TEST_CASE_TEMPLATE("where a random bit decides, blocks are the CPU's along rows 
     dice d(73);
     std::size_t wrong = 0;
     for (const char* const text :
-         {"nvfp4", "mxfp4", "mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "fp8_tensor"})
+         {"nvfp4", "mxfp4", "mxfp8_e4m3", "mxfp8_e5m2", "mxfp6_e2m3", "fp8_tensor",
+          "e2m5/16/float8_e4m3fn/amax", "e1m6/32/float32/amax"})
         for (const char* const bits : {"", "/random_bits=24", "/random_bits=8"})
             for (const int axis : {1, 0}) {
                 const auto f =

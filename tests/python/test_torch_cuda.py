@@ -156,12 +156,43 @@ def test_delayed_scales_on_the_gpu_take_views_and_cost_three_launches() -> None:
     name = "float8_e4m3fn/tensor/float32/amax"
     want = torch.ops.lowp.delayed_quantize(x.t(), *here, name)
     far = x.cuda()
-    assert torch.equal(torch.ops.lowp.delayed_quantize(far.t(), *there, name).cpu(), want)
+    got = torch.ops.lowp.delayed_quantize(far.t(), *there, name)
+    assert torch.equal(got.cpu(), want)
+    assert got.stride() == far.t().stride()
     torch.cuda.synchronize()
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as found:
         torch.ops.lowp.delayed_quantize(far, *there, name)
         torch.cuda.synchronize()
-    assert sum(event.count for event in found.key_averages() if event.device_time) <= 3
+    launches = sum(event.count for event in found.key_averages() if event.device_time)
+    assert 0 < launches <= 3
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["float8_e4m3fn/tensor/float32/amax/nan=element", "float8_e4m3fn/tensor/float8_e8m0fnu/amax"],
+)
+def test_delayed_scales_of_other_formats_are_the_cpus(name: str) -> None:
+    x = sample(40, 64)
+    x[3, 3] = torch.nan
+    here, there = ((torch.zeros(4), torch.ones(())) for _ in range(2))
+    there = tuple(t.cuda() for t in there)
+    for factor in (1, 3):
+        want = torch.ops.lowp.delayed_quantize(x * factor, *here, name)
+        got = torch.ops.lowp.delayed_quantize((x * factor).cuda(), *there, name)
+        assert same(got.cpu(), want)
+        assert torch.equal(there[1].cpu(), here[1])
+
+
+def test_delayed_scales_refuse_on_the_gpu_what_they_refuse_on_the_cpu() -> None:
+    memory = torch.zeros(4, device="cuda"), torch.ones((), device="cuda")
+    run = torch.ops.lowp.delayed_quantize
+    x = torch.ones(64, device="cuda")
+    with pytest.raises(ValueError, match="latest"):
+        run(x, *memory, "float8_e4m3fn/tensor/float32/amax", take="latest")
+    with pytest.raises(ValueError, match="hold"):
+        run(x.half(), *memory, "bfloat16/tensor/float32/amax")
+    with pytest.raises(TypeError, match="int32"):
+        run(x.int(), *memory, "float8_e4m3fn/tensor/float32/amax")
 
 
 def test_a_model_trains_on_the_gpu() -> None:

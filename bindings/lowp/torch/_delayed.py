@@ -1,7 +1,8 @@
 """Delayed scaling: the operator of a cast whose scale past steps left.
 
 On a device nothing waits for it, and graphs may be captured: kernels round x and take the step of
-lowp.DelayedScaling (include/lowp/scale.hpp); where there are none, tensor operations do.
+lowp.DelayedScaling (include/lowp/scale.hpp); on devices without, tensor operations do. Directed
+modes, and formats that layers do not ask for, take the scale by way of the host.
 """
 
 from __future__ import annotations
@@ -57,11 +58,13 @@ def _delayed_quantize(
                 f"{what} is on {buffer.device}, x on {x.device}: move the layer or LayerState, "
                 f"by .to({str(x.device)!r})"
             )
-    if x.device.type != "cpu" and options.get("rounding") not in _LOOKS_FOR_ANYTHING:
-        if _ops.has_kernels(x):
-            step = {"margin": margin, "take": take, "observe": observe}
-            with contextlib.suppress(NotImplementedError):
-                return _by_kernel(x, history, scale, format, calls, step, **options)
+    stays = x.device.type != "cpu" and options.get("rounding") not in _LOOKS_FOR_ANYTHING
+    if stays and _ops.has_kernels(x):
+        step = {"margin": margin, "take": take, "observe": observe}
+        cast = _by_kernel(x, history, scale, format, calls, step, **options)
+        if cast is not None:
+            return cast
+    elif stays:
         amax = _amax(x)
         y = _on_grid(x, scale, amax, block.element, calls, options)
         if observe:
@@ -113,14 +116,14 @@ def _by_kernel(
     random_bits: int | None = None,
     seed: int = 0,
     stream: int = 0,
-) -> torch.Tensor:
-    """The cast and its step by kernels that read x once; NotImplementedError where none do."""
+) -> torch.Tensor | None:
+    """The cast and its step by kernels that read x once; None where none do."""
     library: Any = library_of(x)
     with contextlib.nullcontext() if library.is_current(x) else library.device(x):
         name = _device.block_of(format, rounding, None, random_bits).name
         source: dict[str, Any] = {"seed": seed, "stream": stream}
         source["stream_offset"] = _ops.counter(calls, x)
-        y: torch.Tensor = _device_delayed.quantize(x, history, scale, name, **step, **source)
+        y: torch.Tensor | None = _device_delayed.quantize(x, history, scale, name, **step, **source)
     return y
 
 
