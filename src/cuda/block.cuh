@@ -245,9 +245,9 @@ void block_kernels<C>::decode(const block_call<T>& c, stream s) {
     const block_layout& l = c.layout;
     const bool are_aligned = is_aligned(c.from, 1, N) && is_aligned(c.to, bytes_of(C), N);
     const bool are_groups = l.columns % N == 0 && l.block_columns % N == 0 && c.line_codes == n;
+    // Where a step finds its block, too, or looks values up, steps of a thread help each other.
     const int log2_groups = log2_of_groups(l, N);
-    const bool moves_only =
-        bytes_of(C) > 2 && log2_groups >= 0;  // else a step finds its block, too
+    const bool moves_only = bytes_of(C) > 2 && log2_groups >= 0;
     const auto in_groups = [&](auto bits) {
         launch(&decode_groups<C, decltype(bits)::value>,
                blocks_for(n / N, moves_only ? many_times : usual_times), s, c,
