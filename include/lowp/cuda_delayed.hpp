@@ -13,8 +13,8 @@ namespace lowp::cuda {
 
 /// What lowp::delayed_scaling remembers, on the device.
 struct delayed_memory {
-    float* history =
-        nullptr;  ///< of `length` calls, at least one: largest magnitudes, the latest first
+    /// Largest magnitudes of `length` calls, at least one, the latest first.
+    float* history = nullptr;
     std::size_t length = 0;
     float* scale = nullptr;  ///< positive and finite, which nobody checks; 1 before the first call
 };

@@ -3,7 +3,6 @@
 #include <string>
 
 #include "block_calls.hpp"
-#include "lowp/halves.hpp"
 
 namespace lowp::cuda {
 
